@@ -1,0 +1,133 @@
+# caboose: bootloader, host command, simulated board.
+#
+#   make             everything that can be built
+#   make firmware    build/firmware/<board>-<layout>.{elf,bin,hex,dfu}
+#   make host sim    build/bin/caboose, build/bin/caboose-sim
+#   make check       every test (./check also installs what is missing)
+#   make install     DESTDIR= and PREFIX= are honoured
+#
+# One file, not recursive: a variant of a program is a few lines here, a board is a file in
+# boot/boards/.
+
+VERSION := 0.1.0
+B       := build
+PREFIX  ?= /usr/local
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+ARM     := arm-none-eabi-
+WERROR  ?= -Werror
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wvla -Wcast-qual -Wstrict-prototypes \
+        -Wmissing-prototypes -Wswitch-enum -Wdouble-promotion -Wformat=2 -Wdate-time \
+        -Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wnull-dereference $(WERROR)
+BASE := -std=c11 -I. -MMD -MP -ffile-prefix-map=$(CURDIR)/= $(WARN)
+CFLAGS ?= -O2 -g
+HOSTFLAGS = $(BASE) -D_GNU_SOURCE -DCABOOSE_VERSION='"$(VERSION)"' $(CFLAGS)
+
+# make V=1 shows the commands.
+ifndef V
+.SILENT:
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all tests firmware host sim examples check install clean bench format analyse
+all: firmware host sim examples
+
+# --- the computer's programs --------------------------------------------------------------------
+
+obj = $(patsubst %.c,$B/obj/%.o,$(wildcard $1))
+
+CORE  := $(call obj,core/*.c)
+IMAGE := $(call obj,image/*.c)
+HOST  := $(filter-out $B/obj/host/main.o,$(call obj,host/*.c))
+SIM   := $(filter-out $(addprefix $B/obj/sim/,main.o server.o usbip.o ctl.o),$(call obj,sim/*.c))
+SERVE := $(filter $B/obj/sim/server.o $B/obj/sim/usbip.o,$(call obj,sim/*.c))
+
+host: $B/bin/caboose
+sim: $B/bin/caboose-sim $B/bin/caboose-sim-ctl $B/bin/caboose-with-board $B/lib/caboose-usbfs.so
+
+$B/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(HOSTFLAGS) -c $< -o $@
+
+$B/libsim.a: $(SIM)
+$B/libimage.a: $(IMAGE)
+$B/libhost.a: $(HOST) $(CORE)
+$B/lib%.a:
+	@rm -f $@
+	ar rcs $@ $^
+
+$B/bin/caboose: $B/obj/host/main.o $B/libhost.a $B/libimage.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -o $@ -lusb-1.0 -lelf -lz -ljansson
+
+$B/bin/caboose-sim: $B/obj/sim/main.o $(SERVE) $B/libsim.a $B/libimage.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -o $@ -lelf -lz -ljansson
+
+$B/bin/caboose-sim-ctl: sim/usbfs/ctl.c
+	@mkdir -p $(@D)
+	$(CC) $(HOSTFLAGS) $< -o $@
+
+$B/bin/caboose-with-board: sim/usbfs/with-board
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+# A library that is loaded in front of the C library: it must define what it wraps.
+$B/lib/caboose-usbfs.so: $(wildcard sim/usbfs/preload*.c) | $B/bin/caboose-sim-ctl
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -Wconversion,$(HOSTFLAGS)) -shared -fPIC $(filter %.c,$^) -o $@ -ldl -lpthread
+
+# --- the firmware -------------------------------------------------------------------------------
+
+include boot/boot.mk
+include examples/examples.mk
+
+# --- tests --------------------------------------------------------------------------------------
+
+TESTS := $(patsubst tests/test_%.c,$B/tests/test_%,$(wildcard tests/test_*.c))
+GUESTS := $(patsubst tests/firmware/%.c,$B/tests/firmware/%.bin,\
+            $(filter-out tests/firmware/startup.c,$(wildcard tests/firmware/*.c)))
+SUPPORT := $(filter-out $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/test_*.c)),$(call obj,tests/*.c))
+
+GUESTFLAGS := -mcpu=cortex-m3 -mthumb -std=gnu11 -Os -Wall -Wextra -ffunction-sections -fdata-sections \
+              -I. -nostartfiles -Wl,--gc-sections --specs=nano.specs
+$B/tests/firmware/%.elf: tests/firmware/%.c tests/firmware/startup.c tests/firmware/stm32.ld
+	@mkdir -p $(@D)
+	$(ARM)gcc $(GUESTFLAGS) -T tests/firmware/stm32.ld $(filter %.c,$^) -o $@
+$B/tests/firmware/%.bin: $B/tests/firmware/%.elf
+	$(ARM)objcopy -O binary $< $@
+
+$B/tests/test_%: $B/obj/tests/test_%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/libimage.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -o $@ -lcriterion -lusb-1.0 -lelf -lz -ljansson
+
+tests: $(TESTS) $(GUESTS)
+check: all tests
+	@tests/run $(TESTS)
+
+# --- benchmarks: programs, never tests -----------------------------------------------------------
+
+BENCH := $(patsubst bench/%.c,$B/bench/%,$(wildcard bench/*.c))
+$B/bench/%: $B/obj/bench/%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/libimage.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -o $@ -lcriterion -lusb-1.0 -lelf -lz -ljansson
+bench: all $(BENCH) $B/tests/firmware/mix.bin
+
+# --- the rest -----------------------------------------------------------------------------------
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $B/bin/*
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/caboose $B/lib/caboose-usbfs.so
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/caboose/firmware $(FIRMWARE)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/*.1
+
+SOURCES = $(shell git ls-files '*.c' '*.h')
+format:
+	clang-format -i $(SOURCES)
+analyse:
+	cppcheck --enable=warning,portability --inline-suppr --error-exitcode=1 -q -I. core host image sim boot
+
+clean:
+	rm -rf $B
+
+-include $(shell find $B -name '*.d' 2>/dev/null)
