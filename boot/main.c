@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "boot.h"
+
+enum { CORE_MHZ = 48, HSE_MHZ = 8 };
+
+/* Attached for good, the pull-up tells the host nothing: SE0 for a while does (USB 2.0 §7.1.7.3). */
+enum { DETACHED_MS = 20 };
+
+_Noreturn void dfu_main(const struct record *r);
+
+/* Has a millisecond passed? */
+static bool tick(void)
+{
+    IWDG_KR = IWDG_KR_RELOAD;
+    return SYSTICK->CTRL & SYSTICK_CTRL_COUNTFLAG;
+}
+
+/* Drives D+ (PA12) low: the host sees the device go. */
+static void detach(void)
+{
+    RCC->APB2ENR = RCC_APB2ENR_IOPAEN;
+    GPIOA->CRH = GPIO_CRH_OUTPUT_2MHZ(12);
+    for (unsigned ms = DETACHED_MS; ms; ms -= tick()) {
+    }
+}
+
+_Noreturn void restart(void)
+{
+    USB->CNTR = USB_CNTR_FRES | USB_CNTR_PDWN;
+    detach();
+    SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+    for (;;) {
+    }
+}
+
+/* 48 MHz for the core and USB from the crystal. Without one: the application, if there is one. */
+static void clock_start(void)
+{
+    RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | RCC_CR_HSEON;
+    for (unsigned i = 0; !(RCC->CR & RCC_CR_HSERDY); i++)
+        if (i > 200000 && S->valid) /* some 200 ms at 8 MHz; a crystal takes 2 (DS5319) */
+            SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+    FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_1;
+    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2 |
+                RCC_CFGR_USBPRE_DIV1;
+    RCC->CR |= RCC_CR_PLLON;
+    while (!(RCC->CR & RCC_CR_PLLRDY)) {
+    }
+    RCC->CFGR |= RCC_CFGR_SW_PLL;
+    while (!(RCC->CFGR & RCC_CFGR_SWS_PLL)) {
+    }
+    SYSTICK->LOAD = CORE_MHZ * 1000 - 1;
+    SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
+    RCC->APB1ENR = RCC_APB1ENR_USBEN;
+}
+
+/* Entered by the stub, on a fresh stack, with the valid record of the journal or, if there is none,
+ * the journal's end. */
+__attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
+{
+    uint32_t *word = (uint32_t *)SRAM_BASE;
+
+    S = (struct state *)SRAM_BASE;
+    while (word < (uint32_t *)(void *)S->waiting)
+        *word++ = 0;
+    while (word < (uint32_t *)(S + 1))
+        *word++ = 0xFFFFFFFF; /* NOTHING waits */
+    S->app_end = (uint32_t)stub_vectors + STUB_SIZE - TAKEN;
+    S->pointer = FLASH_BASE;
+    S->stride = TRANSFER_SIZE;
+    S->dfu = DFU_IDLE;
+    if ((uint32_t)r < S->app_end + JOURNAL_SIZE) {
+        S->valid = true;
+        S->reset = S->recorded = r->reset;
+    }
+    clock_start();
+    FLASH_REGS->KEYR = FLASH_KEY1; /* locked since reset; PM0075 §2.3.1 */
+    FLASH_REGS->KEYR = FLASH_KEY2;
+    detach();
+    GPIOA->CRH = GPIO_CRH_RESET;
+    usb_start();
+    for (;;) {
+        usb_poll();
+        if (S->stage == STAGE_IDLE)
+            dfu_work();
+        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms)
+            restart();
+    }
+}

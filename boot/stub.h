@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the permanent stub offers to the bootloader proper, which a self-update replaces: hence never
+ * to be changed. The stub keeps the journal, because it reads it at every reset.
+ */
+#ifndef BOOT_STUB_H
+#define BOOT_STUB_H
+
+#include "core/dfu.h"
+
+#include "layout.h"
+#include "regs.h"
+
+#define STUB __attribute__((visibility("hidden")))
+
+/* The stub, where it stands in relation to this code. */
+extern const uint32_t stub_vectors[9] STUB;
+_Noreturn void reset_entry(void) STUB;
+
+/* Flash must be unlocked. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE
+ * (not blank), DFU_ERR_PROG (was not erased), DFU_ERR_VERIFY (reads back otherwise). */
+enum dfu_status stub_flash_erase(uint32_t page) STUB;                   /* 20 to 40 ms (DS5319) */
+enum dfu_status stub_flash_program(uint32_t addr, uint16_t value) STUB; /* 40 to 70 µs */
+
+/* There is no valid application from now on. */
+enum dfu_status stub_journal_clear(void) STUB;
+/* There is one: it starts at `reset`. The last write of a download. */
+enum dfu_status stub_journal_write(uint32_t reset) STUB;
+
+#endif

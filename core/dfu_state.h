@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The DFU state machine of a DfuSe device in DFU mode, as a table: what a request means in a state.
+ *
+ * DFU 1.1 appendix A.2, with AN3156's additions (commands, leave from dfuIDLE) and two deviations
+ * that tools need: CLRSTATUS leads to dfuIDLE from everywhere (OpenMV's pydfu, ST's DfuSeDemo use
+ * it to get there), and GETSTATUS and GETSTATE are answered in every state (DFU 1.1 wants a STALL in
+ * dfuDNBUSY; fwupd takes a STALLed GETSTATUS for "appIDLE, OK").
+ */
+#ifndef CORE_DFU_STATE_H
+#define CORE_DFU_STATE_H
+
+#include "dfu.h"
+
+enum dfu_reaction {
+    DFU_REFUSE,   /* STALL, dfuERROR, errSTALLEDPKT */
+    DFU_IGNORE,   /* STALL; the state stays */
+    DFU_DOWNLOAD, /* take wLength bytes; with none: leave */
+    DFU_SEND,     /* send memory, or the list of commands */
+    DFU_TELL,     /* GETSTATUS */
+    DFU_STATE,    /* GETSTATE */
+    DFU_TO_IDLE,  /* dfuIDLE, the error forgotten */
+    DFU_STOP,     /* ABORT: dfuIDLE; what was downloaded may be complete now */
+    DFU_GO,       /* DETACH: leave for the application, if there is one */
+};
+
+/* What request (bRequest) means in state. Anything that is no DFU request, or a state of the
+ * run-time (appIDLE, appDETACH): DFU_REFUSE. */
+enum dfu_reaction dfu_react(enum dfu_state state, unsigned request);
+
+#endif
