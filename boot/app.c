@@ -56,7 +56,7 @@ void app_read(uint8_t *to, uint32_t addr, unsigned size)
     }
 }
 
-/* Makes a page of flash what S->page is. Milliseconds it takes: typical times, DS5319 table 28. */
+/* Makes a page of flash what S->page is. Returns the work that is, in half-words (boot.h). */
 static unsigned settle(uint32_t page, bool go)
 {
     const volatile uint16_t *have = (const volatile uint16_t *)page;
@@ -71,9 +71,7 @@ static unsigned settle(uint32_t page, bool go)
             erase |= want[i] && have[i] != 0xFFFF;
         }
     }
-    if (!differ)
-        return 0;
-    if (go) {
+    if (go && differ) {
         invalidate();
         if (erase && S->status == DFU_OK)
             S->status = (uint8_t)stub_flash_erase(page);
@@ -82,18 +80,19 @@ static unsigned settle(uint32_t page, bool go)
             if (want[i ^ 2] != have[i ^ 2])
                 S->status = (uint8_t)stub_flash_program(page + (i ^ 2) * 2, want[i ^ 2]);
     }
-    return 1 + (erase ? 30 + (solid * 54 >> 10) : differ * 54 >> 10);
+    return erase ? ERASE_WORK + solid : differ;
 }
 
 /* The host's bytes for [addr, addr + size), within a page; none: settle what waits there. */
 static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
 {
-    unsigned at = addr % PAGE_SIZE, ms = 0;
+    unsigned at = addr % PAGE_SIZE, work = 0;
     uint32_t page = addr - at;
     uint16_t *w = &S->waiting[page_of(addr)];
     bool known = size && *w != NOTHING && FILLED(*w) == at;
 
-    app_read(S->page, page, PAGE_SIZE);
+    if (size < PAGE_SIZE)
+        app_read(S->page, page, PAGE_SIZE);
     for (unsigned i = 0; i < size; i++)
         S->page[at + i] = from[i];
     if (page == FLASH_BASE) {
@@ -102,13 +101,13 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
             S->reset = *word;
         *word = (uint32_t)reset_entry;
     }
-    for (unsigned i = at; i < at + size; i++)
-        known &= S->page[i] == *(const volatile uint8_t *)(page + i);
+    for (unsigned i = at; known && i < at + size; i++)
+        known = S->page[i] == *(const volatile uint8_t *)(page + i);
     if (!known)
-        ms = settle(page, go);
+        work = settle(page, go);
     if (go)
         *w = known && at + size < PAGE_SIZE ? (uint16_t)(*w + size) : NOTHING;
-    return ms;
+    return work;
 }
 
 void app_erase(uint32_t addr)
@@ -127,20 +126,20 @@ void app_mass_erase(void)
 unsigned app_write(uint32_t addr, bool go)
 {
     const uint8_t *from = S->block;
-    unsigned left = S->length, ms = 0;
+    unsigned left = S->length, work = 0;
 
     while (left) {
         unsigned n = PAGE_SIZE - addr % PAGE_SIZE;
         if (n > left)
             n = left;
-        ms += put(addr, from, n, go);
+        work += put(addr, from, n, go);
         addr += n;
         from += n;
         left -= n;
     }
     if (go)
         S->fresh = true;
-    return ms;
+    return work;
 }
 
 /* --- sessions ----------------------------------------------------------------------------------- */
@@ -165,19 +164,19 @@ void app_finish(bool sure)
     S->finishing = S->fresh;
 }
 
-/* One step of finishing, or (without go) how many milliseconds all that is left takes. */
+/* One step of finishing; or, without go, how much work all of it is. */
 unsigned app_finish_step(bool go)
 {
-    unsigned ms = 0;
+    unsigned work = 0;
 
     for (uint32_t p = page_of(S->app_end); p--;)
         if (S->waiting[p] != NOTHING) {
-            ms += put(FLASH_BASE + p * PAGE_SIZE, 0, 0, go);
+            work += put(FLASH_BASE + p * PAGE_SIZE, 0, 0, go);
             if (go)
                 return 0;
         }
     if (!go)
-        return ms;
+        return work + RECORD_WORK;
 
     S->finishing = S->fresh = false;
     if (S->status != DFU_OK || (S->valid && S->reset == S->recorded))

@@ -29,6 +29,13 @@ struct setup {        /* a SETUP packet; USB 2.0 §9.3 */
 
 enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 
+/* Work on flash is counted in half-words programmed: 52.5 µs each, typically (DS5319 table 28). */
+enum {
+    ERASE_WORK = 572,  /* a page: 30 ms; 20 to 40 */
+    RECORD_WORK = 8,   /* the journal: a record zeroed, one written */
+    LONG_WORK = 19000, /* a second */
+};
+
 /* How long the host has to see dfuMANIFEST and say -R before the application is started. */
 enum { LEAVE_MS = 300 };
 
@@ -86,7 +93,7 @@ void app_session(void);                                   /* what was not finish
 void app_read(uint8_t *to, uint32_t addr, unsigned size); /* as the host sees it */
 void app_erase(uint32_t addr);
 void app_mass_erase(void);
-unsigned app_write(uint32_t addr, bool go); /* S->block, S->length; milliseconds it takes */
+unsigned app_write(uint32_t addr, bool go); /* S->block, S->length; the work it is */
 void app_finish(bool sure); /* a download is over; not sure: only if it looks complete */
 unsigned app_finish_step(bool go);
 

@@ -31,7 +31,7 @@ static bool in_app(uint32_t addr, uint32_t size)
     return addr - FLASH_BASE < room && size <= room - (addr - FLASH_BASE);
 }
 
-/* Does what was downloaded; or, without go, checks it and says how many milliseconds it will take. */
+/* Does what was downloaded; or, without go, checks it and says how much work it will be. */
 static unsigned execute(bool go)
 {
     uint32_t addr;
@@ -71,7 +71,7 @@ static void finish_some(void)
 {
     do
         app_finish_step(true);
-    while (S->finishing && app_finish_step(false) < 1000);
+    while (S->finishing && app_finish_step(false) < LONG_WORK);
     if (S->status != DFU_OK)
         S->dfu = DFU_ERROR;
 }
@@ -97,24 +97,21 @@ void dfu_session(void)
 
 static int tell_status(void)
 {
-    unsigned ms = 0;
+    bool busy = S->finishing;
+    unsigned work = busy ? app_finish_step(false) : 0;
 
-    if (S->finishing)
-        ms = BUSY_MS + app_finish_step(false);
     if (S->dfu == DFU_DNLOAD_SYNC || S->dfu == DFU_DNBUSY) {
-        ms += execute(false);
-        if (S->dfu != DFU_ERROR) {
-            S->dfu = DFU_DNBUSY;
-            if (!ms)
-                ms = BUSY_MS;
-        }
+        busy = true;
+        S->dfu = DFU_DNBUSY;
+        work += execute(false); /* or an error */
     } else if (S->dfu == DFU_MANIFEST_SYNC && !S->finishing) {
+        busy = true;
         S->dfu = DFU_MANIFEST;
         S->leave_ms = LEAVE_MS;
-        ms = BUSY_MS;
         if (!S->valid)
             error(DFU_ERR_FIRMWARE);
     }
+    unsigned ms = busy ? BUSY_MS + (work * 430 >> 13) : 0; /* 52.5 µs for each half-word */
     uint32_t *reply = (uint32_t *)(void *)S->page; /* bStatus, bwPollTimeout[3], bState, iString */
     reply[0] = S->status | ms << 8;
     reply[1] = S->dfu;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "boot.h"
 
-enum { CORE_MHZ = 48, HSE_MHZ = 8 };
+enum { CORE_MHZ = 72, HSE_MHZ = 8 };
 
 /* Attached for good, the pull-up tells the host nothing: SE0 for a while does (USB 2.0 §7.1.7.3). */
 enum { DETACHED_MS = 20 };
@@ -33,16 +33,16 @@ _Noreturn void restart(void)
     }
 }
 
-/* 48 MHz for the core and USB from the crystal. Without one: the application, if there is one. */
+/* 72 MHz for the core, from the crystal, two thirds of it for USB (RM0008 §7.2). Without a crystal:
+ * the application, if there is one. */
 static void clock_start(void)
 {
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | RCC_CR_HSEON;
     for (unsigned i = 0; !(RCC->CR & RCC_CR_HSERDY); i++)
         if (i > 200000 && S->valid) /* some 200 ms at 8 MHz; a crystal takes 2 (DS5319) */
             SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
-    FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_1;
-    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2 |
-                RCC_CFGR_USBPRE_DIV1;
+    FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
+    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2;
     RCC->CR |= RCC_CR_PLLON;
     while (!(RCC->CR & RCC_CR_PLLRDY)) {
     }

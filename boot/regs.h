@@ -29,7 +29,6 @@ struct rcc_regs { /* RM0008 §7.3 */
 #define RCC_CFGR_PLLSRC_HSE    (1U << 16)
 #define RCC_CFGR_PLLXTPRE_DIV2 (1U << 17)
 #define RCC_CFGR_PLLMUL(n)     (((n)-2U) << 18)
-#define RCC_CFGR_USBPRE_DIV1   (1U << 22)
 #define RCC_APB2ENR_IOPAEN     (1U << 2)
 #define RCC_APB1ENR_USBEN      (1U << 23)
 #define RCC_APB1ENR_BKPEN      (1U << 27)
@@ -46,7 +45,7 @@ struct flash_regs { /* PM0075 §3; words only */
     uint32_t ACR, KEYR, OPTKEYR, SR, CR, AR, reserved, OBR, WRPR;
 };
 #define FLASH_REGS          ((volatile struct flash_regs *)0x40022000U)
-#define FLASH_ACR_LATENCY_1 (1U << 0)
+#define FLASH_ACR_LATENCY_2 (2U << 0)
 #define FLASH_ACR_PRFTBE    (1U << 4)
 #define FLASH_KEY1          0x45670123U /* PM0075 §2.3.1 */
 #define FLASH_KEY2          0xCDEF89ABU
