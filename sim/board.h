@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A simulated board: an STM32F1 with its memories, peripherals, power switch and reset button, and
+ * what hangs on it. A library: no threads, no host clock, no I/O of its own. Everything happens in
+ * virtual time, in nanoseconds since the board was made, and two runs that are asked the same do
+ * the same to the byte.
+ *
+ *     struct board *b = board_new(&(struct board_config){.part = "stm32f103c8"});
+ *     board_load(b, 0x08000000, image, size);      // as an SWD probe would: power may be off
+ *     board_power(b, true);
+ *     board_run_for(b, 100 * BOARD_MS);
+ *     board_free(b);
+ *
+ * Firmware that does what silicon would punish stops the run: board_run_until() returns BOARD_ERROR
+ * and board_complaint() says which rule was broken, where. With .lenient it is only reported.
+ */
+#ifndef SIM_BOARD_H
+#define SIM_BOARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct board;
+
+#define BOARD_US UINT64_C(1000)
+#define BOARD_MS UINT64_C(1000000)
+#define BOARD_S  UINT64_C(1000000000)
+
+enum board_timing { BOARD_TYPICAL, BOARD_FASTEST, BOARD_SLOWEST }; /* of flash: DS5319 table 28 */
+
+struct board_config {
+    const char *part;         /* a row of sim/parts.c: "stm32f103c8", "stm32f103cb" … */
+    enum board_timing timing; /* typical: 52.5 µs a half-word, 30 ms a page */
+    uint64_t seed;            /* of everything that silicon leaves to chance; RAM at power-up too */
+    uint32_t hse_hz;          /* crystal; 0 means 8 MHz, BOARD_NO_CRYSTAL none */
+    bool lenient;             /* report broken rules, go on */
+    bool usb_on_hsi;          /* let USB work on the inaccurate HSI clock */
+    bool boot0, boot1;        /* levels of the BOOT pins */
+    void *context;            /* handed to the functions below; each may be NULL */
+    void (*uart)(void *context, unsigned usart, uint8_t byte); /* usart: 1, 2, 3 */
+    void (*pin)(void *context, char port, unsigned pin, bool level);   /* an output changed */
+    void (*log)(void *context, const char *line); /* events: reset, broken rule, USB attach … */
+    void (*trace)(void *context, const char *line);
+    unsigned trace_what; /* BOARD_TRACE_… */
+};
+#define BOARD_NO_CRYSTAL UINT32_MAX
+
+enum {
+    BOARD_TRACE_REGISTERS = 1, /* each access to a peripheral register */
+    BOARD_TRACE_USB = 2,       /* each transaction, by the packets' names */
+    BOARD_TRACE_INSTRUCTIONS = 4,
+    BOARD_TRACE_FLASH = 8, /* each erase and half-word programmed */
+};
+
+/* NULL when there is no such part, or no memory. The board is made without power, its flash blank,
+ * option bytes as shipped (not protected), the USB cable unplugged. */
+struct board *board_new(const struct board_config *config);
+void board_free(struct board *b);
+
+/* A copy that goes on by itself; and putting a board back to where a copy of it was (cheap: only
+ * pages that differ are copied). Both boards must have been made with the same part. */
+struct board *board_copy(const struct board *b);
+void board_restore(struct board *b, const struct board *saved);
+
+enum board_stop {
+    BOARD_DONE,  /* the time asked for was reached */
+    BOARD_ERROR, /* a rule was broken: board_complaint() */
+    BOARD_CUT,   /* the power cut that was ordered has happened; the board is without power */
+    BOARD_BREAK, /* BKPT */
+};
+
+/* Runs to a virtual time, or for a while. Resets happen as the firmware asks for them. A board
+ * without power lets time pass. */
+enum board_stop board_run_until(struct board *b, uint64_t when_ns);
+enum board_stop board_run_for(struct board *b, uint64_t ns);
+uint64_t board_now(const struct board *b);
+
+/* Power. RAM, registers and (without VBAT, as on a Blue Pill) backup registers are lost. */
+void board_power(struct board *b, bool on);
+bool board_powered(const struct board *b);
+/* Presses the reset button and lets go after hold_ns. */
+void board_press_reset(struct board *b, uint64_t hold_ns);
+/* The BOOT pins, sampled at each reset. */
+void board_set_boot(struct board *b, bool boot0, bool boot1);
+
+/* Memory as a probe sees it, without side effects and without time passing. Return 0, or -1 when
+ * the range is not in flash, RAM, system memory or the option bytes. */
+int board_load(struct board *b, uint32_t addr, const void *data, size_t size);
+int board_peek(const struct board *b, uint32_t addr, void *data, size_t size);
+uint32_t board_flash_size(const struct board *b);
+uint32_t board_page_size(const struct board *b);
+uint32_t board_ram_size(const struct board *b);
+/* How often the page was erased since the board was made; 0 for pages that do not exist. */
+uint32_t board_page_wear(const struct board *b, unsigned page);
+bool board_pin(const struct board *b, char port, unsigned pin); /* the level on the pin */
+void board_drive_pin(struct board *b, char port, unsigned pin, bool level); /* from outside */
+void board_uart_send(struct board *b, unsigned usart, uint8_t byte);
+
+struct board_counts {
+    uint64_t instructions, cycles;
+    uint64_t flash_operations; /* erases of any kind + half-words programmed, begun */
+    uint64_t page_erases, mass_erases, option_erases, halfwords;
+    uint64_t resets, watchdog_resets, complaints;
+    uint64_t page0_open_ns;    /* time that a power cut would have left no vector at 0x08000004 */
+    uint64_t page0_windows;    /* how often */
+};
+void board_counts(const struct board *b, struct board_counts *counts);
+
+/* A rule of the hardware that the firmware broke. */
+struct board_complaint {
+    uint64_t when_ns;
+    uint32_t pc, addr;
+    char rule[160];   /* "byte store to flash with PG set: only half-words (PM0075 §2.3.3)" */
+};
+const struct board_complaint *board_complaint(const struct board *b); /* NULL: none */
+
+/* Cuts the power at the n-th flash operation from now (1: the next one). What it leaves: */
+enum board_torn {
+    BOARD_TORN_NOT_BEGUN,  /* the cells are as they were */
+    BOARD_TORN_HALF,       /* an erase: the first half of the page; a half-word: the low byte */
+    BOARD_TORN_RANDOM,     /* each bit that would change has or has not, by chance (seed) */
+    BOARD_TORN_DONE,       /* complete, but the firmware never learnt of it */
+};
+void board_cut_at(struct board *b, uint64_t nth, enum board_torn torn, uint64_t seed);
+
+/* 32-bit address of the program counter, for reports. */
+uint32_t board_pc(const struct board *b);
+
+#endif
