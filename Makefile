@@ -29,7 +29,7 @@ ifndef V
 endif
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests firmware host sim examples check install clean bench format analyse
+.PHONY: all tests firmware host sim examples check install clean measure format analyse
 all: firmware host sim examples
 
 # --- the computer's programs --------------------------------------------------------------------
@@ -105,13 +105,13 @@ tests: $(TESTS) $(GUESTS)
 check: all tests
 	@tests/run $(TESTS)
 
-# --- benchmarks: programs, never tests -----------------------------------------------------------
+# --- measurements (./bench): programs, never tests -----------------------------------------------------------
 
-BENCH := $(patsubst bench/%.c,$B/bench/%,$(wildcard bench/*.c))
-$B/bench/%: $B/obj/bench/%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/libimage.a
+BENCH := $(patsubst measure/%.c,$B/measure/%,$(wildcard measure/*.c))
+$B/measure/%: $B/obj/measure/%.o $B/libhost.a $B/libsim.a $B/libimage.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -o $@ -lcriterion -lusb-1.0 -lelf -lz -ljansson
-bench: all $(BENCH) $B/tests/firmware/mix.bin
+	$(CC) $(CFLAGS) $^ -o $@ -lusb-1.0 -lelf -lz -ljansson
+measure: all $(BENCH) $B/tests/firmware/mix.bin
 
 # --- the rest -----------------------------------------------------------------------------------
 

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: MIT */
+#include "dfu_host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TIMEOUT_MS = 5000 }; /* as dfu-util */
+
+static void put16(uint8_t *to, unsigned value)
+{
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+}
+
+static void put32(uint8_t *to, uint32_t value)
+{
+    put16(to, value & 0xFFFF);
+    put16(to + 2, value >> 16);
+}
+
+static uint32_t get32(const uint8_t *from)
+{
+    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+static uint64_t random64(uint64_t *state) /* splitmix64 */
+{
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+/* --- applications ------------------------------------------------------------------------------- */
+
+/*
+ *  start:  ldr r1, keep          dr10:   movs r5, #0x28           keep:        0x20000400
+ *          str r0, [r1]                  movw r6, #0x424C         apb2enr:     0x40021018
+ *          ldr r1, apb2enr               b ask                    apb1enr:     0x4002101C
+ *          movw r2, #0x4004      dr1:    movs r5, #0x04           gpioa_crh:   0x40010804
+ *          str r2, [r1]                  movw r6, #0x4F42         pa9:         0x444444B4
+ *          ldr r1, gpioa_crh     ask:    ldr r1, apb1enr          usart1:      0x40013800
+ *          ldr r2, pa9                   ldr r2, pwren_bkpen      pwren_bkpen: 0x18000000
+ *          str r2, [r1]                  str r2, [r1]             pwr_cr:      0x40007000
+ *          ldr r4, usart1                ldr r1, pwr_cr           bkp:         0x40006C00
+ *          movs r2, #69                  mov r2, #0x100           aircr:       0xE000ED0C
+ *          str r2, [r4, #8]              str r2, [r1]             sysresetreq: 0x05FA0004
+ *          movw r2, #0x200C              ldr r1, bkp              iwdg:        0x40003000
+ *          str r2, [r4, #12]             str r6, [r1, r5]         tag:         "????"
+ *          adr r3, tag           reset:  ldr r1, aircr
+ *          movs r5, #4                   ldr r2, sysresetreq
+ *  1:      ldr r2, [r4]                  str r2, [r1]
+ *          lsls r2, r2, #24              b .
+ *          bpl 1b                dog:    ldr r1, iwdg
+ *          ldrb r2, [r3], #1             movw r2, #0x5555
+ *          str r2, [r4, #4]              str r2, [r1]
+ *          subs r5, #1                   movs r2, #0
+ *          bne 1b                        str r2, [r1, #4]
+ *  wait:   ldr r2, [r4]                  movs r2, #100
+ *          lsls r2, r2, #26              str r2, [r1, #8]
+ *          bpl wait                      movw r2, #0xCCCC
+ *          ldr r2, [r4, #4]              str r2, [r1]
+ *          'R' reset, 'W' dog,           b .
+ *          '1' dr1, 'T' dr10, wait
+ */
+// clang-format off
+static const uint16_t program[] = {
+    0x4922, 0x6008, 0x4922, 0xf244, 0x0204, 0x600a, 0x4922, 0x4a23,
+    0x600a, 0x4c23, 0x2245, 0x60a2, 0xf242, 0x020c, 0x60e2, 0xa327,
+    0x2504, 0x6822, 0x0612, 0xd5fc, 0xf813, 0x2b01, 0x6062, 0x3d01,
+    0xd1f7, 0x6822, 0x0692, 0xd5fc, 0x6862, 0x2a52, 0xd015, 0x2a57,
+    0xd017, 0x2a31, 0xd005, 0x2a54, 0xd1f3, 0x2528, 0xf244, 0x264c,
+    0xe002, 0x2504, 0xf644, 0x7642, 0x490e, 0x4a12, 0x600a, 0x4912,
+    0xf44f, 0x7280, 0x600a, 0x4911, 0x514e, 0x4911, 0x4a11, 0x600a,
+    0xe7fe, 0x4911, 0xf245, 0x5255, 0x600a, 0x2200, 0x604a, 0x2264,
+    0x608a, 0xf64c, 0x42cc, 0x600a, 0xe7fe, 0xbf00, 0x0400, 0x2000,
+    0x1018, 0x4002, 0x101c, 0x4002, 0x0804, 0x4001, 0x44b4, 0x4444,
+    0x3800, 0x4001, 0x0000, 0x1800, 0x7000, 0x4000, 0x6c00, 0x4000,
+    0xed0c, 0xe000, 0x0004, 0x05fa, 0x3000, 0x4000, 0x3f3f, 0x3f3f,
+};
+// clang-format on
+enum { PROGRAM_AT = 0x150, BKPT = 0xBE00 };
+
+struct image image_build(size_t size, uint64_t seed, unsigned kind)
+{
+    if (size < APP_SMALLEST)
+        size = APP_SMALLEST;
+    struct image image = {.data = malloc(size), .size = size};
+    uint64_t random = seed;
+
+    for (size_t i = 0; i < size; i++)
+        image.data[i] = (uint8_t)random64(&random);
+    for (unsigned i = 0; i < PROGRAM_AT; i += 4)
+        put32(image.data + i, APP_ENTRY);
+    put32(image.data, RAM + 0x5000);
+    for (unsigned at = 0x1C; at <= 0x28; at += 4)
+        put32(image.data + at, kind & IMAGE_FILLS_RESERVED_VECTORS ? (uint32_t)random64(&random) : 0);
+    for (unsigned i = 0; i < sizeof program / 2; i++)
+        put16(image.data + PROGRAM_AT + 2 * i, program[i]);
+    if (kind & IMAGE_BREAKS)
+        put16(image.data + PROGRAM_AT, BKPT);
+    snprintf(image.tag, sizeof image.tag, "%04x", (unsigned)(random64(&random) & 0xFFFF));
+    memcpy(image.data + PROGRAM_AT + sizeof program - 4, image.tag, 4);
+    return image;
+}
+
+struct image image_load(const char *path)
+{
+    struct image image = {0};
+    FILE *f = fopen(path, "rb");
+    long size;
+
+    if (!f)
+        return image;
+    if (fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) > 0) {
+        rewind(f);
+        image.data = malloc((size_t)size);
+        image.size = fread(image.data, 1, (size_t)size, f);
+    }
+    fclose(f);
+    return image;
+}
+
+void image_free(struct image *image)
+{
+    free(image->data);
+    *image = (struct image){0};
+}
+
+/* --- boards ------------------------------------------------------------------------------------- */
+
+static char said[4096];
+static size_t said_size;
+
+static void on_uart(void *context, unsigned usart, uint8_t byte)
+{
+    (void)context;
+    if (usart == 1 && said_size < sizeof said - 1)
+        said[said_size++] = (char)byte;
+    said[said_size] = 0;
+}
+
+static void on_log(void *context, const char *line)
+{
+    (void)context;
+    if (getenv("CABOOSE_LOG"))
+        fprintf(stderr, "%s\n", line);
+}
+
+const char *heard(void) { return said; }
+
+void forget(void)
+{
+    said_size = 0;
+    said[0] = 0;
+}
+
+bool hears(struct board *b, const char *text, unsigned timeout_ms)
+{
+    forget();
+    for (unsigned ms = 0; ms < timeout_ms && !strstr(said, text); ms++)
+        if (board_run_for(b, BOARD_MS) != BOARD_DONE)
+            return false;
+    return strstr(said, text);
+}
+
+struct board *new_board(const char *part, uint64_t seed)
+{
+    struct board *b = board_new(
+        &(struct board_config){.part = part, .seed = seed, .uart = on_uart, .log = on_log});
+    struct image bootloader = image_load(BOOTLOADER);
+
+    forget();
+    if (b && bootloader.size)
+        board_load(b, FLASH, bootloader.data, bootloader.size);
+    image_free(&bootloader);
+    return b;
+}
+
+struct host host_on_new_board(const char *part)
+{
+    struct host h = {.board = new_board(part, 1)};
+
+    board_power(h.board, true);
+    usb_plug(h.board);
+    host_enumerate(&h);
+    return h;
+}
+
+struct host host_with_application(const char *part, const struct image *app)
+{
+    struct host h = host_on_new_board(part);
+
+    if (!flash_application(&h, app))
+        fprintf(stderr, "the first application cannot be downloaded\n");
+    board_power(h.board, false);
+    return h;
+}
+
+void power_cycle(struct board *b)
+{
+    board_power(b, false);
+    board_run_for(b, 10 * BOARD_MS);
+    board_power(b, true);
+}
+
+int step_do(struct board *b, const struct step *s)
+{
+    if (!s->sleep_ns)
+        return usb_control(b, s->setup, s->data, TIMEOUT_MS);
+    return (int)usb_wait_until(b, usb_host_now(b) + s->sleep_ns);
+}
+
+static int perform(struct host *h, const struct step *s)
+{
+    if (h->give_up_after && h->transfers >= h->give_up_after)
+        return USB_GONE;
+    if (h->watch)
+        h->watch(h, s);
+    h->transfers += !s->sleep_ns;
+    return step_do(h->board, s);
+}
+
+bool host_enumerate(struct host *h)
+{
+    int address = usb_enumerate(h->board, 2000);
+    const uint8_t *d = usb_descriptors(h->board)->device;
+
+    return address > 0 && d[8] == 0x83 && d[9] == 0x04 && d[10] == 0x11 && d[11] == 0xDF;
+}
+
+void host_sleep(struct host *h, uint64_t ns)
+{
+    perform(h, &(struct step){.sleep_ns = ns});
+}
+
+uint8_t *flash_dump(const struct board *b)
+{
+    uint8_t *dump = malloc(board_flash_size(b));
+
+    board_peek(b, FLASH, dump, board_flash_size(b));
+    return dump;
+}
+
+uint32_t flash_word(const struct board *b, uint32_t addr)
+{
+    uint8_t bytes[4] = {0};
+
+    board_peek(b, addr, bytes, sizeof bytes);
+    return get32(bytes);
+}
+
+uint32_t app_room(const struct board *b) { return board_flash_size(b) - TAKEN_BY_BOOTLOADER; }
+
+bool flash_holds(const struct board *b, const struct image *image)
+{
+    uint8_t *dump = flash_dump(b);
+    bool led = get32(dump + 4) - FLASH >= board_flash_size(b) - PAGE &&
+               get32(dump + 4) - FLASH < board_flash_size(b);
+    bool same = memcmp(dump, image->data, 4) == 0 &&
+                memcmp(dump + 8, image->data + 8, image->size - 8) == 0;
+
+    free(dump);
+    return led && same;
+}
+
+struct work work_so_far(const struct board *b)
+{
+    struct board_counts n;
+
+    board_counts(b, &n);
+    return (struct work){n.page_erases + n.mass_erases, n.halfwords};
+}
+
+struct work work_since(const struct board *b, struct work before)
+{
+    struct work now = work_so_far(b);
+
+    return (struct work){now.erases - before.erases, now.halfwords - before.halfwords};
+}
+
+/* --- DFU ---------------------------------------------------------------------------------------- */
+
+int host_control(struct host *h, uint8_t bmRequestType, uint8_t bRequest, uint16_t wValue,
+    uint16_t wIndex, uint8_t *data, uint16_t wLength)
+{
+    struct step s = {.setup = {bmRequestType, bRequest}, .data = data};
+
+    put16(s.setup + 2, wValue);
+    put16(s.setup + 4, wIndex);
+    put16(s.setup + 6, wLength);
+    return perform(h, &s);
+}
+
+int dfu_detach(struct host *h) { return host_control(h, 0x21, DFU_DETACH, 1000, 0, NULL, 0); }
+int dfu_clrstatus(struct host *h) { return host_control(h, 0x21, DFU_CLRSTATUS, 0, 0, NULL, 0); }
+int dfu_abort(struct host *h) { return host_control(h, 0x21, DFU_ABORT, 0, 0, NULL, 0); }
+int dfu_set_interface(struct host *h) { return host_control(h, 0x01, 11, 0, 0, NULL, 0); }
+
+int dfu_dnload(struct host *h, uint16_t wBlockNum, const void *data, size_t size)
+{
+    uint8_t *copy = malloc(size + 1);
+    int result;
+
+    if (size)
+        memcpy(copy, data, size);
+    result = host_control(h, 0x21, DFU_DNLOAD, wBlockNum, 0, copy, (uint16_t)size);
+    free(copy);
+    return result;
+}
+
+int dfu_upload_block(struct host *h, uint16_t wBlockNum, void *data, size_t size)
+{
+    return host_control(h, 0xA1, DFU_UPLOAD, wBlockNum, 0, data, (uint16_t)size);
+}
+
+struct dfu_reply dfu_getstatus(struct host *h)
+{
+    uint8_t data[DFU_STATUS_SIZE] = {0};
+
+    h->last.result = host_control(h, 0xA1, DFU_GETSTATUS, 0, 0, data, sizeof data);
+    h->last.status = data[0];
+    h->last.poll_ms = get32(data) >> 8;
+    h->last.state = data[4];
+    h->last.string = data[5];
+    return h->last;
+}
+
+int dfu_getstate(struct host *h)
+{
+    uint8_t state = 0;
+    int result = host_control(h, 0xA1, DFU_GETSTATE, 0, 0, &state, 1);
+
+    return result == 1 ? state : result < 0 ? result : USB_ERROR;
+}
+
+/* --- DfuSe -------------------------------------------------------------------------------------- */
+
+static bool status_is(const struct host *h, enum dfu_state state)
+{
+    return h->last.result == DFU_STATUS_SIZE && h->last.status == DFU_OK && h->last.state == state;
+}
+
+bool dfu_download(struct host *h, uint16_t wBlockNum, const void *data, size_t size)
+{
+    struct work before = work_so_far(h->board);
+
+    h->last = (struct dfu_reply){.result = dfu_dnload(h, wBlockNum, data, size)};
+    if (h->last.result < 0)
+        return false;
+    struct dfu_reply first = dfu_getstatus(h);
+    if (!status_is(h, DFU_DNBUSY))
+        return false;
+    while (h->last.result > 0 && h->last.state == DFU_DNBUSY) {
+        host_sleep(h, h->last.poll_ms * BOARD_MS);
+        dfu_getstatus(h);
+    }
+    if (h->worked && h->last.result > 0) {
+        struct work done = work_since(h->board, before);
+        h->worked(h, first.poll_ms, done.erases, done.halfwords);
+    }
+    return status_is(h, DFU_DNLOAD_IDLE);
+}
+
+static bool command(struct host *h, uint8_t code, uint32_t addr)
+{
+    uint8_t data[5] = {code};
+
+    put32(data + 1, addr);
+    return dfu_download(h, 0, data, sizeof data);
+}
+
+bool dfu_set_address(struct host *h, uint32_t addr) { return command(h, DFUSE_SET_ADDRESS, addr); }
+bool dfu_erase(struct host *h, uint32_t addr) { return command(h, DFUSE_ERASE, addr); }
+bool dfu_mass_erase(struct host *h) { return dfu_download(h, 0, &(uint8_t){DFUSE_ERASE}, 1); }
+
+bool dfu_write(struct host *h, uint32_t addr, const void *data, size_t size)
+{
+    return dfu_set_address(h, addr) && dfu_download(h, DFUSE_FIRST_BLOCK, data, size);
+}
+
+bool dfu_to_idle(struct host *h)
+{
+    h->last.result = dfu_abort(h);
+    if (h->last.result < 0)
+        return false;
+    dfu_getstatus(h);
+    if (!status_is(h, DFU_IDLE))
+        return false;
+    host_sleep(h, (h->last.poll_ms + 1) * BOARD_MS);
+    return true;
+}
+
+bool dfu_open(struct host *h)
+{
+    if (dfu_set_interface(h) < 0)
+        return false;
+    for (unsigned tries = 0; tries < 5; tries++) {
+        dfu_getstatus(h);
+        if (h->last.result != DFU_STATUS_SIZE)
+            return false;
+        host_sleep(h, h->last.poll_ms * BOARD_MS + 1);
+        if (h->last.state == DFU_ERROR)
+            dfu_clrstatus(h);
+        else if (h->last.state == DFU_DNLOAD_IDLE || h->last.state == DFU_UPLOAD_IDLE)
+            dfu_abort(h);
+        else
+            return status_is(h, DFU_IDLE);
+    }
+    return false;
+}
+
+static bool erase_range(struct host *h, uint32_t addr, size_t size)
+{
+    for (uint32_t at = addr; at < addr + size; at = (at / PAGE + 1) * PAGE)
+        if (!dfu_erase(h, at))
+            return false;
+    return true;
+}
+
+bool dfu_download_like_dfu_util(struct host *h, uint32_t addr, const void *data, size_t size)
+{
+    const uint8_t *from = data;
+
+    if (!erase_range(h, addr, size))
+        return false;
+    for (size_t at = 0; at < size; at += XFER)
+        if (!dfu_write(h, addr + (uint32_t)at, from + at, size - at < XFER ? size - at : XFER))
+            return false;
+    return dfu_to_idle(h);
+}
+
+bool dfu_download_counting(struct host *h, uint32_t addr, const void *data, size_t size)
+{
+    const uint8_t *from = data;
+    uint16_t block = DFUSE_FIRST_BLOCK;
+
+    if (!erase_range(h, addr, size) || !dfu_set_address(h, addr))
+        return false;
+    for (size_t at = 0; at < size; at += XFER)
+        if (!dfu_download(h, block++, from + at, size - at < XFER ? size - at : XFER))
+            return false;
+    return dfu_to_idle(h);
+}
+
+bool dfu_read(struct host *h, uint32_t addr, void *data, size_t size, unsigned block)
+{
+    uint8_t *to = data;
+    uint16_t number = DFUSE_FIRST_BLOCK;
+
+    if (!dfu_set_address(h, addr) || !dfu_to_idle(h))
+        return false;
+    for (size_t at = 0; at < size; at += block) {
+        size_t n = size - at < block ? size - at : block;
+        if (dfu_upload_block(h, number++, to + at, n) != (int)n)
+            return false;
+    }
+    return dfu_to_idle(h);
+}
+
+bool dfu_leave(struct host *h, uint16_t wValue)
+{
+    if (dfu_dnload(h, wValue, NULL, 0) < 0)
+        return false;
+    for (unsigned tries = 0; tries < 100; tries++) {
+        dfu_getstatus(h);
+        if (h->last.result < 0 || h->last.status != DFU_OK || h->last.state != DFU_MANIFEST_SYNC)
+            break;
+        host_sleep(h, h->last.poll_ms * BOARD_MS);
+    }
+    return status_is(h, DFU_MANIFEST);
+}
+
+bool flash_application(struct host *h, const struct image *app)
+{
+    return dfu_open(h) && dfu_download_like_dfu_util(h, FLASH, app->data, app->size);
+}
+
+/* --- cutting the power everywhere ---------------------------------------------------------------- */
+
+const char *torn_name(enum board_torn torn)
+{
+    static const char *const names[] = {"not begun", "half done", "random bits", "done"};
+
+    return names[torn];
+}
+
+static uint64_t hash(uint64_t so_far, const uint8_t *data, size_t size)
+{
+    uint64_t word;
+
+    for (size_t at = 0; at < size; at += 8) {
+        memcpy(&word, data + at, 8);
+        so_far = (so_far ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        so_far ^= so_far >> 29;
+    }
+    return so_far ? so_far : 1;
+}
+
+static uint64_t hash_flash(const struct board *b)
+{
+    uint8_t *dump = flash_dump(b);
+    uint64_t all = hash(1, dump, board_flash_size(b));
+
+    free(dump);
+    return all;
+}
+
+uint64_t decision(const struct board *b)
+{
+    uint8_t *dump = flash_dump(b);
+    bool own = get32(dump + 4) - FLASH < PAGE;
+    uint64_t all = hash(1, dump, own ? PAGE : 8);
+
+    all = hash(all, dump + app_room(b), TAKEN_BY_BOOTLOADER);
+    free(dump);
+    return all;
+}
+
+bool page0_open(const struct board *b)
+{
+    uint32_t reset = flash_word(b, FLASH + 4), stub = FLASH + board_flash_size(b) - PAGE;
+    bool installer = reset - FLASH < PAGE, installed = reset - stub < PAGE;
+
+    return !(reset & 1) || (!installer && !installed);
+}
+
+/* Is it new? A table of hashes, 0 is a free place; large enough for what a test can do. */
+enum { KNOWN_MAX = 1 << 17 };
+static bool learn(struct explorer *e, uint64_t hash)
+{
+    size_t at = hash % KNOWN_MAX;
+
+    while (e->known[at] && e->known[at] != hash)
+        at = (at + 1) % KNOWN_MAX;
+    if (e->known[at] || e->known_size >= KNOWN_MAX / 2)
+        return !e->known[at];
+    e->known[at] = hash;
+    e->known_size++;
+    return true;
+}
+
+static uint64_t operations(const struct board *b)
+{
+    struct board_counts n;
+
+    board_counts(b, &n);
+    return n.flash_operations;
+}
+
+static void cut_in_step(struct explorer *e, const struct step *s, uint64_t nth)
+{
+    board_restore(e->scratch, e->before);
+    board_cut_at(e->scratch, nth, e->torn, e->seed + e->operations);
+    step_do(e->scratch, s);
+    e->cuts++;
+    if (board_powered(e->scratch)) {
+        fprintf(stderr, "operation %llu did not come again\n", (unsigned long long)e->operations);
+        return;
+    }
+    if (learn(e, hash_flash(e->scratch))) {
+        e->checks++;
+        e->check(e, e->scratch);
+    }
+}
+
+static void try_step(struct host *h, const struct step *s)
+{
+    struct explorer *e = h->context;
+
+    board_restore(e->before, h->board);
+    board_restore(e->scratch, h->board);
+    step_do(e->scratch, s);
+    uint64_t first = operations(e->before), count = operations(e->scratch) - first;
+    for (uint64_t nth = 1; nth <= count; nth++) {
+        e->operations++;
+        for (int torn = BOARD_TORN_NOT_BEGUN; torn <= BOARD_TORN_DONE; torn++) {
+            e->torn = (enum board_torn)torn;
+            if (e->every[torn] && e->operations % e->every[torn] == 0)
+                cut_in_step(e, s, nth);
+        }
+    }
+}
+
+void explore(struct explorer *e, struct host *h)
+{
+    e->before = board_copy(h->board);
+    e->scratch = board_copy(h->board);
+    e->known = calloc(KNOWN_MAX, sizeof *e->known);
+    h->context = e;
+    h->watch = try_step;
+}
+
+void explore_end(struct explorer *e, struct host *h)
+{
+    board_free(e->before);
+    board_free(e->scratch);
+    free(e->known);
+    h->watch = NULL;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of the bootloader share: boards that carry it, applications to put on them, and a
+ * DFU host that speaks to them as the tools in the field do. Nothing here asserts: what goes wrong
+ * is returned, and the test says what that means.
+ *
+ *     struct host h = host_on_new_board("stm32f103c8");      // installed, enumerated
+ *     struct image app = image_build(8192, 1, 0);
+ *     dfu_download_like_dfu_util(&h, FLASH, app.data, app.size) && dfu_leave(&h, 2)
+ *     hears(h.board, app.tag, 500)                            // it runs
+ */
+#ifndef TESTS_DFU_HOST_H
+#define TESTS_DFU_HOST_H
+
+#include "core/dfu.h"
+#include "sim/board.h"
+#include "sim/usb_host.h"
+
+/* --- the chip and the bootloader, as its users know them ---------------------------------------- */
+
+enum {
+    FLASH = 0x08000000,
+    RAM = 0x20000000,
+    OPTION_BYTES = 0x1FFFF800,
+    PAGE = 1024,
+    TAKEN_BY_BOOTLOADER = 5 * PAGE, /* the end of flash: journal, bootloader proper, stub */
+    WITHOUT_STUB = 4 * PAGE,
+    XFER = 1024, /* wTransferSize */
+};
+#define BOOTLOADER "build/firmware/bluepill-tail.bin"
+
+/* --- applications ------------------------------------------------------------------------------- */
+
+struct image {
+    uint8_t *data;
+    size_t size;
+    char tag[5]; /* what the program says on USART1 when it starts */
+};
+
+/* An application for 0x08000000 with noise behind it: the vector table, and at APP_ENTRY a program
+ * that keeps r0, as it was at its first instruction, in RAM at APP_KEEPS_R0; says its tag on USART1;
+ * then obeys bytes received there: 'R' resets the chip, 'W' waits for the watchdog to do so, 'T' and
+ * '1' ask for the bootloader in BKP_DR10 and BKP_DR1, then reset. */
+enum {
+    APP_SMALLEST = 0x220,
+    APP_ENTRY = FLASH + 0x151, /* its reset vector */
+    APP_KEEPS_R0 = RAM + 0x400,
+};
+enum image_kind {
+    IMAGE_FILLS_RESERVED_VECTORS = 1, /* words 0x1C to 0x28 are not zero */
+    IMAGE_BREAKS = 2,                 /* the first instruction is BKPT */
+};
+struct image image_build(size_t size, uint64_t seed, unsigned kind);
+struct image image_load(const char *path); /* size 0: it cannot be read */
+void image_free(struct image *image);
+
+/* --- boards ------------------------------------------------------------------------------------- */
+
+struct step { /* what a host does next: a control transfer, or sleep */
+    uint8_t setup[8];
+    uint8_t *data;
+    uint64_t sleep_ns; /* 0: a control transfer */
+};
+int step_do(struct board *b, const struct step *s);
+
+struct dfu_reply { /* what GETSTATUS said; result < 0: enum usb_result */
+    int result;
+    uint8_t status, state, string;
+    uint32_t poll_ms;
+};
+
+struct host {
+    struct board *board;
+    struct dfu_reply last;  /* the answer to the last GETSTATUS */
+    uint64_t transfers;     /* control transfers so far … */
+    uint64_t give_up_after; /* … and when the host is killed; 0: never */
+    void *context;
+    /* Called before each step; NULL: nobody watches. */
+    void (*watch)(struct host *h, const struct step *s);
+    /* Called after each download of a block or command with the first bwPollTimeout and what it
+     * announced: erases and half-words. */
+    void (*worked)(struct host *h, uint32_t poll_ms, uint64_t erases, uint64_t halfwords);
+};
+
+/* A board without power whose flash holds the bootloader at 0x08000000, as a probe leaves it. What
+ * its applications say on USART1 is heard by heard() until forget(). */
+struct board *new_board(const char *part, uint64_t seed);
+/* The same, powered, its cable plugged; it has installed itself and is enumerated. */
+struct host host_on_new_board(const char *part);
+/* The same with an application downloaded, the board without power. */
+struct host host_with_application(const char *part, const struct image *app);
+
+const char *heard(void);
+void forget(void);
+/* Runs the board until it says `text`, for at most so long; forgets what was said before. */
+bool hears(struct board *b, const char *text, unsigned timeout_ms);
+
+void power_cycle(struct board *b);
+bool host_enumerate(struct host *h); /* within a second or two; false: no DFU device */
+void host_sleep(struct host *h, uint64_t ns);
+
+uint8_t *flash_dump(const struct board *b); /* board_flash_size() bytes, to be freed */
+uint32_t flash_word(const struct board *b, uint32_t addr);
+uint32_t app_room(const struct board *b); /* bytes from 0x08000000 to the bootloader's */
+/* Flash holds the image, but for the reset vector, which leads into the bootloader. */
+bool flash_holds(const struct board *b, const struct image *image);
+
+struct work { /* flash operations */
+    uint64_t erases, halfwords;
+};
+struct work work_so_far(const struct board *b);
+struct work work_since(const struct board *b, struct work before);
+
+/* --- DFU: one request each; count of bytes or enum usb_result ------------------------------------ */
+
+int host_control(struct host *h, uint8_t bmRequestType, uint8_t bRequest, uint16_t wValue,
+    uint16_t wIndex, uint8_t *data, uint16_t wLength);
+int dfu_detach(struct host *h);
+int dfu_dnload(struct host *h, uint16_t wBlockNum, const void *data, size_t size);
+int dfu_upload_block(struct host *h, uint16_t wBlockNum, void *data, size_t size);
+struct dfu_reply dfu_getstatus(struct host *h); /* also h->last */
+int dfu_clrstatus(struct host *h);
+int dfu_getstate(struct host *h); /* enum dfu_state, or enum usb_result */
+int dfu_abort(struct host *h);
+int dfu_set_interface(struct host *h);
+
+/* --- DfuSe: sequences. True: as a tool wants it; else h->last or a failed request says why -------- */
+
+/* DNLOAD, then GETSTATUS as dfu-util does: dfuDNBUSY first, its bwPollTimeout slept, repeated until
+ * it is not busy any more. True: dfuDNLOAD-IDLE, OK. */
+bool dfu_download(struct host *h, uint16_t wBlockNum, const void *data, size_t size);
+bool dfu_set_address(struct host *h, uint32_t addr);
+bool dfu_erase(struct host *h, uint32_t addr);
+bool dfu_mass_erase(struct host *h);
+bool dfu_write(struct host *h, uint32_t addr, const void *data, size_t size); /* one block */
+bool dfu_to_idle(struct host *h); /* ABORT, GETSTATUS: dfuIDLE */
+
+/* What dfu-util does when it opens a device: SET_INTERFACE, GETSTATUS, until it is idle. */
+bool dfu_open(struct host *h);
+/* Each page erased, each chunk written with SET_ADDRESS and block 2, ABORT, GETSTATUS. */
+bool dfu_download_like_dfu_util(struct host *h, uint32_t addr, const void *data, size_t size);
+/* Addressed once, then blocks 2, 3, 4 … of wTransferSize; ABORT, GETSTATUS. */
+bool dfu_download_counting(struct host *h, uint32_t addr, const void *data, size_t size);
+/* SET_ADDRESS, ABORT, blocks 2, 3, 4 … of `block` bytes, the last shorter, ABORT. */
+bool dfu_read(struct host *h, uint32_t addr, void *data, size_t size, unsigned block);
+/* The zero-length DNLOAD; then GETSTATUS until dfuMANIFEST. */
+bool dfu_leave(struct host *h, uint16_t wValue);
+
+/* dfu_open(), dfu_download_like_dfu_util() at 0x08000000. */
+bool flash_application(struct host *h, const struct image *app);
+
+/* --- cutting the power everywhere ---------------------------------------------------------------- */
+
+/* While a host is explored, each of its steps is tried on a second board first: once for each flash
+ * operation in it and each torn outcome, with the power cut there. `check` is shown the board that
+ * is left, without power, once for each content of flash that is new. The session itself goes on. */
+struct explorer {
+    void (*check)(struct explorer *e, struct board *b);
+    void *context;
+    uint64_t seed;
+    uint64_t every[4];        /* enum board_torn: at each n-th operation, 0: never */
+    uint64_t operations;      /* seen so far; the one at which the power was cut: */
+    enum board_torn torn;
+    uint64_t cuts, checks;    /* made, and different in what they left */
+    struct board *before, *scratch;
+    uint64_t *known;          /* hashes of flash */
+    size_t known_size;
+};
+void explore(struct explorer *e, struct host *h);
+void explore_end(struct explorer *e, struct host *h);
+const char *torn_name(enum board_torn torn);
+
+/* A hash of all that can matter to what a board does at power-up, before it looks at the rest: what
+ * stands at 0x08000000 and 0x08000004 (or all of page 0, where that leads into it), and all that
+ * the bootloader keeps. Boards that agree in it decide alike; tests try a part of them anyway. */
+uint64_t decision(const struct board *b);
+/* A power cut now would leave no way into the bootloader at 0x08000004: the published window. */
+bool page0_open(const struct board *b);
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* The bootloader's image at 0x08000000 of a chip moves itself to the end of flash, and no power cut
+ * on the way there, nor in the first download, leaves a board that does not enumerate (P3). */
+#include "dfu_host.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { INSTALL_MS = 400 }; /* long enough for it */
+
+static struct image bootloader(void) { return image_load(BOOTLOADER); }
+
+/* The stub, then the bootloader proper in the image; the other way round at the end of flash. */
+static bool installed(const struct board *b)
+{
+    struct image image = bootloader();
+    uint8_t *dump = flash_dump(b), *end = dump + board_flash_size(b);
+    bool there = memcmp(end - PAGE, image.data, PAGE) == 0 &&
+                 memcmp(end - WITHOUT_STUB, image.data + PAGE, image.size - PAGE) == 0;
+
+    free(dump);
+    image_free(&image);
+    return there;
+}
+
+static void check_board(const struct board *b)
+{
+    const struct board_complaint *c = board_complaint(b);
+
+    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
+}
+
+static void installs_on(const char *part)
+{
+    struct host h = {.board = new_board(part, 1)};
+    struct image image = bootloader();
+
+    board_power(h.board, true);
+    usb_plug(h.board);
+    cr_assert(host_enumerate(&h), "%s does not enumerate", part);
+    cr_expect(installed(h.board), "%s: it does not stand at the end of flash", part);
+
+    uint8_t page0[PAGE];
+    board_peek(h.board, FLASH, page0, sizeof page0);
+    cr_expect_arr_eq(page0, image.data, PAGE, "%s: page 0 was touched", part);
+    cr_expect_eq(board_page_wear(h.board, 0), 0);
+    struct work done = work_so_far(h.board);
+    printf("%s: installed with %llu erases, %llu half-words\n", part,
+        (unsigned long long)done.erases, (unsigned long long)done.halfwords);
+    check_board(h.board);
+}
+
+Test(install, moves_to_the_end_of_64_kb_and_enumerates)
+{
+    installs_on("stm32f103c8");
+}
+
+Test(install, moves_to_the_end_of_128_kb_and_enumerates)
+{
+    installs_on("stm32f103cb");
+}
+
+Test(install, is_done_once)
+{
+    struct host h = host_on_new_board("stm32f103c8");
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct work before = work_so_far(h.board);
+        power_cycle(h.board);
+        cr_assert(host_enumerate(&h));
+        struct work done = work_since(h.board, before);
+        cr_expect(done.erases == 0 && done.halfwords == 0, "power-up %u changes flash", i);
+    }
+}
+
+Test(install, works_without_a_usb_cable)
+{
+    struct host h = {.board = new_board("stm32f103c8", 1)};
+
+    board_power(h.board, true);
+    board_run_for(h.board, BOARD_S);
+    cr_expect(installed(h.board));
+    usb_plug(h.board);
+    cr_expect(host_enumerate(&h));
+    check_board(h.board);
+}
+
+/* What the flash was used for before must not matter: here a journal that vouches for something. */
+Test(install, forgets_what_a_former_journal_said)
+{
+    struct image app = image_build(4096, 1, 0);
+    struct host h = host_with_application("stm32f103c8", &app);
+    struct image image = bootloader();
+
+    board_load(h.board, FLASH, image.data, image.size); /* a probe, again */
+    memset(image.data, 0, 4);
+    board_load(h.board, FLASH + board_flash_size(h.board) - PAGE, image.data, 4); /* another stub */
+    board_power(h.board, true);
+    cr_assert(host_enumerate(&h), "it starts an application that is not there");
+    cr_expect(installed(h.board));
+    check_board(h.board);
+}
+
+/* A probe that does not erase the whole chip leaves a bootloader that stands there, its journal, and
+ * no application: the installer's own page 0. */
+Test(install, again_over_an_application_starts_into_dfu)
+{
+    struct image app = image_build(4096, 1, 0);
+    struct host h = host_with_application("stm32f103c8", &app);
+    struct image image = bootloader();
+
+    board_load(h.board, FLASH, image.data, image.size);
+    board_power(h.board, true);
+    cr_assert(host_enumerate(&h), "no DFU device: pc %08x", board_pc(h.board));
+    check_board(h.board);
+}
+
+Test(install, goes_over_a_flash_full_of_noise)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct board *b = new_board("stm32f103c8", seed);
+        struct image noise = image_build(board_flash_size(b), seed, 0), image = bootloader();
+        struct host h = {.board = b};
+        board_load(b, FLASH, noise.data, noise.size);
+        board_load(b, FLASH, image.data, image.size);
+        board_power(b, true);
+        usb_plug(b);
+        cr_assert(host_enumerate(&h), "seed %llu", (unsigned long long)seed);
+        cr_expect(installed(b), "seed %llu", (unsigned long long)seed);
+        check_board(b);
+        board_free(b);
+        image_free(&noise);
+    }
+}
+
+/* --- power cuts --------------------------------------------------------------------------------- */
+
+struct survey {
+    uint64_t dfu, application, window, second_cuts, downloads;
+    struct image app;
+    uint8_t *finished; /* the whole flash after it */
+    uint64_t into_dfu; /* the last decision that was seen to lead there */
+};
+
+static void complain(const struct explorer *e, const struct board *b, const char *what)
+{
+    const struct board_complaint *c = board_complaint(b);
+
+    cr_assert(false, "cut at operation %llu (%s), seed %llu: %s; pc %08x; %s",
+        (unsigned long long)e->operations, torn_name(e->torn), (unsigned long long)e->seed, what,
+        board_pc(b), c ? c->rule : "no complaint");
+}
+
+/* The power fails again while the installation is taken up again. */
+static void cut_again(struct explorer *e, struct board *b)
+{
+    struct survey *s = e->context;
+
+    board_power(b, true);
+    board_cut_at(b, 1 + (e->operations * 7919) % 1500, e->torn, e->seed);
+    board_run_for(b, INSTALL_MS * BOARD_MS);
+    board_cut_at(b, 0, BOARD_TORN_NOT_BEGUN, 0);
+    board_power(b, false);
+    s->second_cuts++;
+}
+
+static void enumerates(struct explorer *e, struct board *b)
+{
+    struct survey *s = e->context;
+    struct host h = {.board = b};
+
+    if (e->checks % 4 == 0)
+        cut_again(e, b);
+    board_power(b, true);
+    board_run_for(b, INSTALL_MS * BOARD_MS);
+    uint8_t *now = flash_dump(b);
+    if (memcmp(now, s->finished, board_flash_size(b)) != 0)
+        complain(e, b, "it is not what an installed board is");
+    free(now);
+    s->dfu++;
+    if (e->checks % 8 != 0)
+        return;
+    power_cycle(b);
+    if (!host_enumerate(&h))
+        complain(e, b, "it does not enumerate");
+    if (e->checks % 128 == 0) {
+        if (!flash_application(&h, &s->app) || !dfu_leave(&h, 0) || !hears(b, s->app.tag, 1000))
+            complain(e, b, "the first application cannot be flashed");
+        s->downloads++;
+    }
+}
+
+Test(install, power_cut_at_any_flash_operation_leaves_a_board_that_enumerates, .timeout = 120)
+{
+    struct survey s = {.app = image_build(2048, 11, 0)};
+    struct host h = {.board = new_board("stm32f103c8", 1)};
+    struct explorer e = {.check = enumerates, .context = &s, .seed = 20261, .every = {8, 4, 1, 4}};
+    struct host whole = host_on_new_board("stm32f103c8");
+
+    s.finished = flash_dump(whole.board);
+    board_power(h.board, true);
+    usb_plug(h.board);
+    explore(&e, &h);
+    for (unsigned ms = 0; ms < 400; ms += 20)
+        host_sleep(&h, 20 * BOARD_MS);
+    explore_end(&e, &h);
+    printf("installation: %llu operations, %llu cuts, %llu different flashes, %llu with a second cut, "
+           "%llu followed by a download; all complete (seed %llu)\n",
+        (unsigned long long)e.operations, (unsigned long long)e.cuts, (unsigned long long)e.checks,
+        (unsigned long long)s.second_cuts, (unsigned long long)s.downloads,
+        (unsigned long long)e.seed);
+    cr_expect(installed(h.board));
+    cr_expect_gt(e.operations, 1000);
+}
+
+/* --- the first download ------------------------------------------------------------------------- */
+
+static void enumerates_or_runs_what_is_complete(struct explorer *e, struct board *b)
+{
+    struct survey *s = e->context;
+    struct host h = {.board = b};
+
+    if (page0_open(b)) {
+        s->window++; /* published */
+        return;
+    }
+    if (decision(b) == s->into_dfu && e->checks % 16 != 0) {
+        s->dfu++;
+        return;
+    }
+    s->into_dfu = decision(b);
+    board_power(b, true);
+    if (hears(b, s->app.tag, 8)) {
+        uint8_t *now = flash_dump(b);
+        if (memcmp(now, s->finished, app_room(b)) != 0)
+            complain(e, b, "it runs an application that is not complete");
+        free(now);
+        s->into_dfu = 0;
+        s->application++;
+        return;
+    }
+    if (!host_enumerate(&h))
+        complain(e, b, "it does not enumerate");
+    s->dfu++;
+    if (e->checks % 32 == 0) {
+        if (!flash_application(&h, &s->app) || !dfu_leave(&h, 0) || !hears(b, s->app.tag, 1000))
+            complain(e, b, "the application cannot be flashed again");
+        s->downloads++;
+    }
+}
+
+Test(install, power_cut_at_any_flash_operation_of_the_first_download_leaves_a_board_that_enumerates,
+    .timeout = 120)
+{
+    struct survey s = {.app = image_build(4500, 12, IMAGE_FILLS_RESERVED_VECTORS)};
+    struct host done = host_with_application("stm32f103c8", &s.app),
+                h = host_on_new_board("stm32f103c8");
+    struct explorer e = {.check = enumerates_or_runs_what_is_complete,
+        .context = &s,
+        .seed = 20262,
+        .every = {1, 1, 1, 1}};
+    struct board_counts n;
+
+    s.finished = flash_dump(done.board);
+    explore(&e, &h);
+    cr_assert(flash_application(&h, &s.app));
+    explore_end(&e, &h);
+    board_counts(h.board, &n);
+    printf("first download: %llu operations, %llu cuts, %llu different flashes: %llu DFU, %llu run, "
+           "%llu in the page-0 window; %llu followed by a download; window: %llu, %.1f ms\n",
+        (unsigned long long)e.operations, (unsigned long long)e.cuts, (unsigned long long)e.checks,
+        (unsigned long long)s.dfu, (unsigned long long)s.application,
+        (unsigned long long)s.window, (unsigned long long)s.downloads,
+        (unsigned long long)n.page0_windows, (double)n.page0_open_ns / 1e6);
+    cr_expect_leq(n.page0_windows, 1);
+    cr_expect_leq(s.window, 9, "the window is longer than the erase and two half-words");
+    cr_expect_gt(s.dfu, 1000);
+    cr_expect_geq(s.application, 1);
+}
+
+Test(install, the_first_application_erases_page_0_once)
+{
+    struct image app = image_build(6000, 3, 0);
+    struct host h = host_on_new_board("stm32f103c8");
+
+    cr_assert(flash_application(&h, &app));
+    cr_expect_eq(board_page_wear(h.board, 0), 1);
+    cr_expect(dfu_leave(&h, 2));
+    cr_expect(hears(h.board, app.tag, 1000));
+    check_board(h.board);
+}

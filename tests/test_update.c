@@ -1,0 +1,882 @@
+/* SPDX-License-Identifier: MIT */
+/* An application comes over DFU, runs as if from reset, is replaced by another, and is never torn
+ * (P1, P2, P3, P8). */
+#include "dfu_host.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PART "stm32f103c8"
+enum { RESET_HOLD = 20 };
+
+enum { /* RCC_CSR, RM0008 §7.3.10 */
+    PINRSTF = 1 << 26,
+    PORRSTF = 1 << 27,
+    SFTRSTF = 1 << 28,
+    IWDGRSTF = 1 << 29,
+};
+
+static void check_board(const struct board *b)
+{
+    const struct board_complaint *c = board_complaint(b);
+
+    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
+}
+
+#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
+static void check_dfu_at(int line, bool did, const struct host *h)
+{
+    const struct board_complaint *c = board_complaint(h->board);
+
+    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
+        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
+        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
+}
+
+/* --- an application comes, and runs ------------------------------------------------------------- */
+
+Test(update, application_runs_after_leave)
+{
+    const uint16_t wValues[] = {2, 0, 7, 0xFFFF}; /* each tool has its own */
+
+    for (unsigned i = 0; i < 4; i++) {
+        struct image app = image_build(5000 + i, i, 0);
+        struct host h = host_on_new_board(PART);
+        check_dfu(flash_application(&h, &app), &h);
+        check_dfu(dfu_leave(&h, wValues[i]), &h);
+        cr_expect(hears(h.board, app.tag, 1000), "wValue %u", wValues[i]);
+        cr_expect(flash_holds(h.board, &app));
+        check_board(h.board);
+    }
+}
+
+Test(update, application_runs_after_leave_with_set_address_before_it)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    check_dfu(flash_application(&h, &app), &h);
+    check_dfu(dfu_set_address(&h, FLASH), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+}
+
+Test(update, application_runs_after_a_power_cycle_without_leave)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    check_dfu(flash_application(&h, &app), &h);
+    power_cycle(h.board);
+    cr_expect(hears(h.board, app.tag, 20));
+    check_board(h.board);
+}
+
+Test(update, application_runs_after_each_power_cycle)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_with_application(PART, &app);
+
+    for (unsigned i = 0; i < 5; i++) {
+        struct work before = work_so_far(h.board);
+        power_cycle(h.board);
+        cr_expect(hears(h.board, app.tag, 20), "power-up %u", i);
+        struct work done = work_since(h.board, before);
+        cr_expect(done.erases == 0 && done.halfwords == 0);
+    }
+}
+
+/* dfu-util -R: DETACH and a bus reset mean "go now". */
+Test(update, application_runs_after_detach_and_bus_reset)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    check_dfu(flash_application(&h, &app), &h);
+    cr_expect_geq(dfu_detach(&h), 0);
+    uint64_t begun = board_now(h.board);
+    usb_bus_reset(h.board);
+    cr_expect(hears(h.board, app.tag, 200), "%s", heard());
+    cr_expect_lt(board_now(h.board) - begun, 100 * BOARD_MS, "the bus reset says now");
+    check_board(h.board);
+}
+
+Test(update, application_runs_after_leave_then_detach_and_bus_reset)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    check_dfu(flash_application(&h, &app), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect_geq(dfu_detach(&h), 0, "DETACH is refused");
+    usb_bus_reset(h.board);
+    cr_expect(hears(h.board, app.tag, 200));
+}
+
+Test(update, leave_answers_for_250_to_500_ms)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    check_dfu(flash_application(&h, &app), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(h.last.poll_ms >= 1 && h.last.poll_ms <= 20, "poll %u", h.last.poll_ms);
+    uint64_t begun = board_now(h.board);
+    while (dfu_getstatus(&h).result > 0) {
+        cr_assert_eq(h.last.state, DFU_MANIFEST);
+        host_sleep(&h, 5 * BOARD_MS);
+    }
+    uint64_t stayed = (board_now(h.board) - begun) / BOARD_MS;
+    printf("after leave it stays on the bus for %llu ms\n", (unsigned long long)stayed);
+    cr_expect(stayed >= 250 && stayed <= 510, "%llu ms", (unsigned long long)stayed);
+    cr_expect(hears(h.board, app.tag, 100));
+}
+
+Test(update, leave_without_an_application_is_an_error_and_stays)
+{
+    struct host h = host_on_new_board(PART);
+
+    cr_expect_not(dfu_leave(&h, 2));
+    cr_expect_eq(h.last.state, DFU_ERROR);
+    cr_expect_eq(h.last.status, DFU_ERR_FIRMWARE);
+    host_sleep(&h, BOARD_S);
+    cr_expect_geq(dfu_clrstatus(&h), 0, "it is gone");
+    dfu_getstatus(&h);
+    cr_expect(h.last.state == DFU_IDLE && h.last.status == DFU_OK);
+}
+
+/* --- which reset leads where -------------------------------------------------------------------- */
+
+Test(update, reset_button_returns_to_dfu)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_with_application(PART, &app);
+
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app.tag, 20));
+    for (unsigned i = 0; i < 3; i++) { /* the button again while in DFU: still DFU */
+        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        cr_expect(host_enumerate(&h), "press %u", i);
+    }
+    power_cycle(h.board);
+    cr_expect(hears(h.board, app.tag, 20), "a power cycle runs it again");
+    check_board(h.board);
+}
+
+static bool obeys(struct host *h, const struct image *app, char order)
+{
+    board_uart_send(h->board, 1, (uint8_t)order);
+    return hears(h->board, app->tag, 200);
+}
+
+Test(update, software_and_watchdog_resets_start_the_application)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_with_application(PART, &app);
+
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app.tag, 20));
+    cr_expect(obeys(&h, &app, 'R'), "software reset");
+    cr_expect(obeys(&h, &app, 'R'), "software reset again");
+    cr_expect(obeys(&h, &app, 'W'), "watchdog");
+    cr_expect(obeys(&h, &app, 'R'), "software reset after the watchdog's");
+    struct board_counts n;
+    board_counts(h.board, &n);
+    cr_expect_eq(n.watchdog_resets, 1);
+    check_board(h.board);
+}
+
+static void hands_over(const struct host *h, uint32_t flag, const char *what)
+{
+    uint32_t causes = flash_word(h->board, APP_KEEPS_R0), all = 0xFC000000;
+
+    cr_expect_eq(causes & all & ~(uint32_t)PINRSTF, flag, "%s: r0 is %08x", what, causes);
+}
+
+Test(update, reset_cause_is_handed_over_in_r0)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_with_application(PART, &app);
+
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app.tag, 20));
+    hands_over(&h, PORRSTF, "power-up");
+    cr_assert(obeys(&h, &app, 'R'));
+    hands_over(&h, SFTRSTF, "software reset");
+    cr_assert(obeys(&h, &app, 'W'));
+    hands_over(&h, IWDGRSTF, "watchdog");
+    cr_assert(obeys(&h, &app, 'R'));
+    hands_over(&h, SFTRSTF, "software reset after a watchdog's: flags accumulate");
+    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+    cr_assert(host_enumerate(&h));
+    check_dfu(dfu_leave(&h, 0), &h);
+    cr_assert(hears(h.board, app.tag, 1000));
+    hands_over(&h, SFTRSTF, "leave");
+}
+
+static void request_enters_dfu_once(char order)
+{
+    struct image app = image_build(5000, 1, 0);
+    struct host h = host_with_application(PART, &app);
+
+    usb_plug(h.board);
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app.tag, 20));
+    board_uart_send(h.board, 1, (uint8_t)order);
+    cr_expect_not(hears(h.board, app.tag, 50));
+    cr_assert(host_enumerate(&h), "'%c' is no request", order);
+    check_dfu(dfu_leave(&h, 0), &h);
+    cr_expect(hears(h.board, app.tag, 1000), "'%c' was not for once", order);
+    cr_expect(obeys(&h, &app, 'R'));
+    check_board(h.board);
+}
+
+Test(update, request_in_bkp_dr10_enters_dfu_once) { request_enters_dfu_once('T'); }
+Test(update, request_in_bkp_dr1_enters_dfu_once) { request_enters_dfu_once('1'); }
+
+/* --- as from reset ------------------------------------------------------------------------------ */
+
+/* The whole RAM from the moment before the processor runs to the application's first instruction. */
+static void check_launch_keeps_ram(struct board *b, const char *what)
+{
+    uint32_t size = board_ram_size(b);
+    uint8_t *before = malloc(size), *after = malloc(size);
+
+    board_peek(b, RAM, before, size);
+    cr_assert_eq(board_run_for(b, 100 * BOARD_MS), BOARD_BREAK, "%s: no BKPT; pc %08x", what, board_pc(b));
+    board_peek(b, RAM, after, size);
+    cr_expect_eq(board_pc(b) & ~1U, APP_ENTRY & ~1U, "%s: pc %08x", what, board_pc(b));
+    cr_expect_arr_eq(before, after, size, "%s: RAM is not what it was", what);
+    free(before);
+    free(after);
+}
+
+Test(update, starting_the_application_touches_no_byte_of_ram)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct image app = image_build(3000, seed, IMAGE_BREAKS);
+        struct host h = host_with_application(PART, &app);
+        board_power(h.board, true);
+        check_launch_keeps_ram(h.board, "power-up");
+        board_free(h.board);
+        image_free(&app);
+    }
+}
+
+/* --- read-back ---------------------------------------------------------------------------------- */
+
+static void reads_back(struct host *h, const struct image *app, unsigned block)
+{
+    uint8_t *back = calloc(1, app->size);
+
+    check_dfu(dfu_read(h, FLASH, back, app->size, block), h);
+    cr_expect_arr_eq(back, app->data, app->size, "in blocks of %u it differs", block);
+    free(back);
+}
+
+Test(update, read_back_equals_the_file)
+{
+    for (unsigned kind = 0; kind <= IMAGE_FILLS_RESERVED_VECTORS; kind++) {
+        struct image app = image_build(7001, 5 + kind, kind);
+        struct host h = host_on_new_board(PART);
+        check_dfu(flash_application(&h, &app), &h);
+        reads_back(&h, &app, XFER); /* in the same session */
+        power_cycle(h.board);
+        cr_assert(hears(h.board, app.tag, 20));
+        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        cr_assert(host_enumerate(&h));
+        const unsigned blocks[] = {XFER, 512, 64, 100, 1, 3, 5};
+        for (unsigned i = 0; i < 7; i++)
+            if (blocks[i] > 5)
+                reads_back(&h, &app, blocks[i]);
+        uint8_t vectors[64];
+        for (unsigned i = 4; i < 7; i++) {
+            check_dfu(dfu_read(&h, FLASH, vectors, sizeof vectors, blocks[i]), &h);
+            cr_expect_arr_eq(vectors, app.data, sizeof vectors);
+        }
+        power_cycle(h.board);
+        cr_expect(hears(h.board, app.tag, 20), "reading changed something");
+        check_board(h.board);
+    }
+}
+
+Test(update, read_back_before_abort_is_what_was_written_so_far)
+{
+    struct image app = image_build(4096, 5, 0);
+    struct host h = host_on_new_board(PART);
+    uint8_t back[PAGE], blank[PAGE];
+
+    memset(blank, 0xFF, sizeof blank);
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_erase(&h, FLASH) && dfu_erase(&h, FLASH + PAGE), &h);
+    check_dfu(dfu_write(&h, FLASH, app.data, PAGE), &h);
+    check_dfu(dfu_read(&h, FLASH, back, PAGE, XFER), &h);
+    cr_expect_arr_eq(back, app.data, PAGE);
+    check_dfu(dfu_read(&h, FLASH + PAGE, back, PAGE, XFER), &h);
+    cr_expect_arr_eq(back, blank, PAGE, "an erased page is blank in the host's eyes");
+}
+
+Test(update, largest_image_fills_all_that_the_memory_map_offers)
+{
+    const char *parts[] = {"stm32f103c8", "stm32f103cb"};
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct host h = host_on_new_board(parts[i]);
+        struct image app = image_build(app_room(h.board), 9, IMAGE_FILLS_RESERVED_VECTORS);
+        check_dfu(flash_application(&h, &app), &h);
+        reads_back(&h, &app, XFER);
+        check_dfu(dfu_leave(&h, 2), &h);
+        cr_expect(hears(h.board, app.tag, 1000));
+        cr_expect(flash_holds(h.board, &app));
+        check_board(h.board);
+    }
+}
+
+Test(update, image_that_lacks_a_page_in_the_middle_is_read_back_with_0xff_there)
+{
+    struct image app = image_build(4 * PAGE, 9, 0), old = image_build(4 * PAGE, 8, 0);
+    struct host h = host_with_application(PART, &old);
+    uint8_t back[4 * PAGE];
+
+    board_power(h.board, true);
+    cr_assert(hears(h.board, old.tag, 20));
+    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+    cr_assert(host_enumerate(&h));
+    check_dfu(dfu_open(&h), &h);
+    for (uint32_t page = 0; page < 4; page++)
+        check_dfu(dfu_erase(&h, FLASH + page * PAGE), &h);
+    for (uint32_t page = 0; page < 4; page++)
+        if (page != 2)
+            check_dfu(dfu_write(&h, FLASH + page * PAGE, app.data + page * PAGE, PAGE), &h);
+    memset(app.data + 2 * PAGE, 0xFF, PAGE);
+    check_dfu(dfu_read(&h, FLASH, back, sizeof back, XFER), &h);
+    cr_expect_arr_eq(back, app.data, sizeof back);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+    cr_expect(flash_holds(h.board, &app));
+}
+
+/* --- again, and differently --------------------------------------------------------------------- */
+
+/* The board with an application, in DFU by its reset button. */
+static struct host in_dfu_with(const struct image *app)
+{
+    struct host h = host_with_application(PART, app);
+
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app->tag, 20));
+    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+    cr_assert(host_enumerate(&h));
+    return h;
+}
+
+Test(update, another_application_replaces_the_first)
+{
+    const size_t sizes[] = {8192, 3333, 12000, 1024, 1025};
+    struct image app = image_build(5000, 100, 0);
+    struct host h = in_dfu_with(&app);
+
+    for (unsigned i = 0; i < 5; i++) {
+        struct image next = image_build(sizes[i], 101 + i, i & 1);
+        check_dfu(flash_application(&h, &next), &h);
+        check_dfu(dfu_leave(&h, 2), &h);
+        cr_expect(hears(h.board, next.tag, 1000), "%zu bytes", sizes[i]);
+        cr_expect(flash_holds(h.board, &next));
+        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        cr_assert(host_enumerate(&h));
+        reads_back(&h, &next, XFER);
+    }
+    check_board(h.board);
+}
+
+Test(update, identical_application_costs_no_erase_and_no_half_word)
+{
+    for (unsigned kind = 0; kind <= IMAGE_FILLS_RESERVED_VECTORS; kind++) {
+        struct image app = image_build(9001, 3 + kind, kind);
+        struct host h = in_dfu_with(&app);
+        struct work before = work_so_far(h.board);
+        check_dfu(flash_application(&h, &app), &h);
+        reads_back(&h, &app, XFER);
+        check_dfu(dfu_leave(&h, 2), &h);
+        cr_expect(hears(h.board, app.tag, 1000));
+        struct work done = work_since(h.board, before);
+        printf("identical re-flash of %zu bytes: %llu erases, %llu half-words\n", app.size,
+            (unsigned long long)done.erases, (unsigned long long)done.halfwords);
+        cr_expect_eq(done.erases, 0);
+        cr_expect_eq(done.halfwords, 0);
+    }
+}
+
+Test(update, identical_application_in_counted_blocks_costs_nothing_either)
+{
+    struct image app = image_build(9001, 3, 0);
+    struct host h = in_dfu_with(&app);
+    struct work before = work_so_far(h.board);
+
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_download_counting(&h, FLASH, app.data, app.size), &h);
+    check_dfu(dfu_leave(&h, 0), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+    struct work done = work_since(h.board, before);
+    cr_expect(done.erases == 0 && done.halfwords == 0, "%llu erases, %llu half-words",
+        (unsigned long long)done.erases, (unsigned long long)done.halfwords);
+}
+
+Test(update, one_changed_page_costs_one_erase_and_leaves_page_0_closed)
+{
+    struct image app = image_build(16384, 3, 0);
+    struct host h = in_dfu_with(&app);
+    struct work before = work_so_far(h.board);
+    struct board_counts n0, n1;
+
+    board_counts(h.board, &n0);
+    app.data[9 * PAGE + 17] ^= 0x55;
+    check_dfu(flash_application(&h, &app), &h);
+    struct work done = work_since(h.board, before);
+    board_counts(h.board, &n1);
+    cr_expect_eq(done.erases, 1);
+    cr_expect_leq(done.halfwords, PAGE / 2 + 8, "a page and two records");
+    cr_expect_eq(n1.page0_windows, n0.page0_windows, "page 0 was opened");
+    power_cycle(h.board);
+    cr_expect(hears(h.board, app.tag, 20));
+    cr_expect(flash_holds(h.board, &app));
+}
+
+Test(update, changed_settings_page_keeps_the_application)
+{
+    struct image app = image_build(5000, 3, 0);
+    uint8_t settings[PAGE];
+
+    for (unsigned erased = 0; erased < 2; erased++) {
+        struct host h = in_dfu_with(&app);
+        for (unsigned round = 0; round < 3; round++) {
+            memset(settings, (int)(0x11 * round + 1), sizeof settings);
+            check_dfu(dfu_open(&h), &h);
+            if (erased)
+                check_dfu(dfu_erase(&h, FLASH + 40 * PAGE), &h);
+            check_dfu(dfu_write(&h, FLASH + 40 * PAGE, settings, sizeof settings), &h);
+            check_dfu(dfu_to_idle(&h), &h);
+            power_cycle(h.board);
+            cr_assert(hears(h.board, app.tag, 20), "round %u: the application is lost", round);
+            cr_expect(flash_holds(h.board, &app));
+            board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+            cr_assert(host_enumerate(&h));
+            reads_back(&h, &app, XFER);
+            uint8_t back[PAGE];
+            check_dfu(dfu_read(&h, FLASH + 40 * PAGE, back, PAGE, XFER), &h);
+            cr_expect_arr_eq(back, settings, PAGE);
+        }
+        check_board(h.board);
+    }
+}
+
+Test(update, application_survives_a_session_that_only_reads)
+{
+    struct image app = image_build(5000, 3, 0);
+    struct host h = in_dfu_with(&app);
+    struct work before = work_so_far(h.board);
+
+    reads_back(&h, &app, XFER);
+    check_dfu(dfu_to_idle(&h), &h);
+    power_cycle(h.board);
+    cr_expect(hears(h.board, app.tag, 20));
+    struct work done = work_since(h.board, before);
+    cr_expect(done.erases == 0 && done.halfwords == 0);
+}
+
+/* The journal takes a record for each update; when it is full its page is erased. */
+Test(update, hundreds_of_updates_in_a_row_all_take)
+{
+    struct image app[2] = {image_build(600, 1, 0), image_build(600, 2, 0)};
+    struct host h = host_on_new_board(PART);
+
+    for (unsigned i = 0; i < 300; i++) {
+        check_dfu(flash_application(&h, &app[i & 1]), &h);
+        if (i % 16 == 0 || (i > 120 && i < 136)) {
+            power_cycle(h.board);
+            cr_assert(hears(h.board, app[i & 1].tag, 20), "update %u", i);
+            board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+            cr_assert(host_enumerate(&h));
+        }
+    }
+    unsigned journal = app_room(h.board) / PAGE;
+    printf("300 updates: journal erased %u times, page 0 %u times\n",
+        board_page_wear(h.board, journal), board_page_wear(h.board, 0));
+    cr_expect_leq(board_page_wear(h.board, journal), 1 + 3);
+    check_board(h.board);
+}
+
+/* --- examples as a user builds them ------------------------------------------------------------- */
+
+Test(update, examples_run_and_read_back)
+{
+    const char *paths[] = {"build/examples/blinky.bin", "build/examples/blinky-2.bin",
+        "build/examples/vectors.bin", "build/examples/usbdev.bin", "build/examples/large.bin",
+        "build/examples/hsi.bin"};
+    struct host h = host_on_new_board(PART);
+
+    for (unsigned i = 0; i < 6; i++) {
+        struct image app = image_load(paths[i]);
+        cr_assert_gt(app.size, 0, "%s is missing: make examples", paths[i]);
+        check_dfu(flash_application(&h, &app), &h);
+        check_dfu(dfu_leave(&h, 2), &h);
+        cr_expect(hears(h.board, "\n", 3000), "%s says nothing", paths[i]);
+        printf("%-28s %6zu bytes: %s", paths[i], app.size, heard());
+        cr_expect(flash_holds(h.board, &app));
+        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        cr_assert(host_enumerate(&h));
+        reads_back(&h, &app, XFER);
+        check_board(h.board);
+        image_free(&app);
+    }
+}
+
+/* --- never torn --------------------------------------------------------------------------------- */
+
+struct survey {
+    const struct image *old, *new;
+    uint8_t *old_flash, *new_flash; /* the whole flash before and after */
+    uint64_t old_runs, new_runs, dfu, window, tried, downloads;
+    struct { /* what decisions are known to lead to */
+        uint64_t key;
+        const struct image *runs; /* NULL: DFU */
+    } known[256];
+    unsigned known_count;
+};
+
+static void complain(const struct explorer *e, const struct board *b, const char *what)
+{
+    const struct board_complaint *c = board_complaint(b);
+
+    cr_assert(false, "cut at operation %llu (%s), seed %llu: %s; pc %08x; %s",
+        (unsigned long long)e->operations, torn_name(e->torn), (unsigned long long)e->seed, what,
+        board_pc(b), c ? c->rule : "no complaint");
+}
+
+/* Powers it up and sees: an application, or DFU. */
+static const struct image *try_it(struct explorer *e, struct board *b)
+{
+    struct survey *s = e->context;
+    struct host h = {.board = b};
+    const struct image *app = NULL;
+
+    s->tried++;
+    board_power(b, true);
+    if (hears(b, s->old->tag, 8))
+        app = s->old;
+    else if (strstr(heard(), s->new->tag))
+        app = s->new;
+    else if (!host_enumerate(&h))
+        complain(e, b, "it neither runs nor enumerates");
+    if (s->tried % 64 == 0) {
+        board_press_reset(b, BOARD_MS);
+        if (!host_enumerate(&h) || !flash_application(&h, s->new) || !dfu_leave(&h, 0) ||
+            !hears(b, s->new->tag, 1000) || !flash_holds(b, s->new))
+            complain(e, b, "a normal download does not help");
+        s->downloads++;
+    }
+    return app;
+}
+
+static void runs_old_or_new_or_enumerates(struct explorer *e, struct board *b)
+{
+    struct survey *s = e->context;
+    const struct image *runs = NULL;
+    unsigned i = 0;
+
+    if (page0_open(b)) {
+        s->window++;
+        return;
+    }
+    uint64_t key = decision(b);
+    uint8_t *flash = flash_dump(b);
+    while (i < s->known_count && s->known[i].key != key)
+        i++;
+    if (i == s->known_count || e->checks % 16 == 0)
+        runs = try_it(e, b);
+    else
+        runs = s->known[i].runs;
+    if (i == s->known_count && i < 256) {
+        s->known[i].key = key;
+        s->known[i].runs = runs;
+        s->known_count++;
+    }
+    if (runs == s->old && memcmp(flash, s->old_flash, app_room(b)) != 0)
+        complain(e, b, "it runs an old application that is not complete");
+    if (runs == s->new && memcmp(flash, s->new_flash, app_room(b)) != 0)
+        complain(e, b, "it runs a new application that is not complete");
+    *(runs == s->old ? &s->old_runs : runs ? &s->new_runs : &s->dfu) += 1;
+    free(flash);
+}
+
+/* journal: records that were there before, all void. */
+static void update_with_cuts(
+    const struct image *old, const struct image *new, bool leave, unsigned journal, uint64_t seed)
+{
+    struct host h = in_dfu_with(old);
+    if (journal) {
+        uint8_t *records = calloc(journal, 8), now[8];
+        uint32_t at = FLASH + app_room(h.board);
+        board_power(h.board, false);
+        board_peek(h.board, at, now, sizeof now);
+        board_load(h.board, at, records, 8 * journal);
+        board_load(h.board, at + 8 * journal, now, sizeof now);
+        free(records);
+        board_power(h.board, true);
+        cr_assert(hears(h.board, old->tag, 20), "the record was moved");
+        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        cr_assert(host_enumerate(&h));
+    }
+    struct survey s = {.old = old, .new = new, .old_flash = flash_dump(h.board)};
+    struct board *dry = board_copy(h.board);
+    struct host rehearsal = {.board = dry};
+    check_dfu(flash_application(&rehearsal, new), &rehearsal);
+    s.new_flash = flash_dump(dry);
+
+    struct explorer e = {.check = runs_old_or_new_or_enumerates,
+        .context = &s,
+        .seed = seed,
+        .every = {1, 1, 1, 1}};
+    struct board_counts before, after;
+    board_counts(h.board, &before);
+    explore(&e, &h);
+    check_dfu(flash_application(&h, new), &h);
+    if (leave)
+        check_dfu(dfu_leave(&h, 2), &h);
+    explore_end(&e, &h);
+    board_counts(h.board, &after);
+    printf("update of %zu bytes over %zu: %llu operations, %llu cuts, %llu different flashes: %llu run "
+           "the old, %llu the new, %llu DFU, %llu in the page-0 window; %llu powered up (%u different "
+           "decisions), %llu followed by a download; window: %llu, %.2f ms; seed %llu\n",
+        new->size, old->size, (unsigned long long)e.operations, (unsigned long long)e.cuts,
+        (unsigned long long)e.checks, (unsigned long long)s.old_runs,
+        (unsigned long long)s.new_runs, (unsigned long long)s.dfu, (unsigned long long)s.window,
+        (unsigned long long)s.tried, s.known_count, (unsigned long long)s.downloads,
+        (unsigned long long)(after.page0_windows - before.page0_windows),
+        (double)(after.page0_open_ns - before.page0_open_ns) / 1e6, (unsigned long long)seed);
+    cr_expect_leq(after.page0_windows - before.page0_windows, 1);
+    cr_expect_leq(s.window, 10, "more than an erase and two half-words");
+    cr_expect_geq(s.old_runs, 1);
+    cr_expect_geq(s.new_runs, 1);
+    cr_expect_gt(s.dfu, 100);
+    check_board(h.board);
+}
+
+Test(update, power_cut_at_any_flash_operation_never_runs_a_torn_application, .timeout = 120)
+{
+    struct image old = image_build(8192, 21, 0), new = image_build(8192, 22, 0);
+
+    update_with_cuts(&old, &new, false, 0, 31);
+}
+
+Test(update, power_cut_never_runs_a_torn_application_of_another_size_with_leave, .timeout = 120)
+{
+    struct image old = image_build(6001, 23, IMAGE_FILLS_RESERVED_VECTORS),
+                 new = image_build(2999, 24, 0);
+
+    update_with_cuts(&old, &new, true, 3, 32);
+}
+
+Test(update, power_cut_while_the_journal_is_full_never_runs_a_torn_application, .timeout = 120)
+{
+    struct image old = image_build(2048, 25, 0), new = image_build(2048, 26, 0);
+
+    update_with_cuts(&old, &new, false, 127, 33);
+}
+
+/* Only the middle differs: page 0 stays closed, and so no cut is fatal. */
+Test(update, power_cut_is_never_fatal_while_page_0_is_unchanged, .timeout = 120)
+{
+    struct image old = image_build(4096, 27, 0), new = image_build(4096, 27, 0);
+    struct survey s = {.old = &old, .new = &new};
+    struct host h = in_dfu_with(&old);
+
+    for (unsigned i = 0; i < 1500; i++)
+        new.data[1500 + i] ^= 0x5A;
+    s.old_flash = flash_dump(h.board);
+    s.new_flash = flash_dump(h.board);
+    memcpy(s.new_flash + PAGE, new.data + PAGE, new.size - PAGE);
+    struct explorer e = {.check = runs_old_or_new_or_enumerates,
+        .context = &s,
+        .seed = 34,
+        .every = {1, 1, 1, 1}};
+    /* They have one tag: which of them runs is told from flash alone. */
+    s.old = &new;
+    memcpy(s.old_flash, s.new_flash, board_flash_size(h.board));
+    uint8_t *first = flash_dump(h.board);
+    e.every[BOARD_TORN_NOT_BEGUN] = 0; /* else the old one runs as well */
+    explore(&e, &h);
+    check_dfu(flash_application(&h, &new), &h);
+    explore_end(&e, &h);
+    cr_expect_eq(s.window, 0);
+    cr_expect_geq(s.old_runs, 1);
+    cr_expect_gt(s.dfu, 100);
+    free(first);
+}
+
+/* --- stopped half-way --------------------------------------------------------------------------- */
+
+static uint64_t transfers_of(const struct image *old, const struct image *new)
+{
+    struct host h = in_dfu_with(old);
+    uint64_t before = h.transfers;
+
+    check_dfu(flash_application(&h, new), &h);
+    board_free(h.board);
+    return h.transfers - before;
+}
+
+/* After power-up: the complete old application where nothing was changed, else DFU, and then a
+ * download as usual. */
+static void check_not_torn(struct host *h, const struct image *old, const struct image *new,
+    const uint8_t *old_flash, uint64_t stopped_at, const char *how)
+{
+    power_cycle(h->board);
+    if (hears(h->board, old->tag, 20)) {
+        uint8_t *now = flash_dump(h->board);
+        cr_expect(memcmp(now, old_flash, app_room(h->board)) == 0,
+            "%s after transfer %llu: the old application runs and is not complete", how,
+            (unsigned long long)stopped_at);
+        free(now);
+        board_press_reset(h->board, RESET_HOLD * BOARD_MS);
+    }
+    cr_expect_not(strstr(heard(), new->tag), "%s after transfer %llu: half of the new one runs", how,
+        (unsigned long long)stopped_at);
+    cr_assert(host_enumerate(h), "%s after transfer %llu: neither old nor DFU", how,
+        (unsigned long long)stopped_at);
+    check_dfu(flash_application(h, new), h);
+    check_dfu(dfu_leave(h, 2), h);
+    cr_expect(hears(h->board, new->tag, 1000));
+    cr_expect(flash_holds(h->board, new));
+}
+
+enum how_it_stops { KILLED, KILLED_AND_SECOND, UNPLUGGED, UNPLUGGED_AND_BACK, POWER_CUT };
+
+static void stop_at_20_points(enum how_it_stops how, const char *name, size_t size, unsigned points)
+{
+    struct image old = image_build(size, 41, 0), new = image_build(size, 42, 0);
+    struct host base = in_dfu_with(&old);
+    uint8_t *old_flash = flash_dump(base.board);
+    uint64_t all = transfers_of(&old, &new);
+
+    for (unsigned i = 0; i < points; i++) {
+        struct host h = {.board = board_copy(base.board)};
+        /* The last two are ABORT, GETSTATUS: with the ABORT the download is finished. */
+        uint64_t stop = 1 + (all - 3) * i / (points - 1);
+        h.give_up_after = stop;
+        cr_assert_not(flash_application(&h, &new));
+        h.give_up_after = 0;
+        if (how == UNPLUGGED || how == UNPLUGGED_AND_BACK) {
+            usb_unplug(h.board);
+            board_run_for(h.board, 2 * BOARD_S);
+        }
+        if (how == UNPLUGGED_AND_BACK) {
+            usb_plug(h.board);
+            cr_assert(host_enumerate(&h));
+        }
+        if (how == KILLED_AND_SECOND || how == UNPLUGGED_AND_BACK) {
+            check_dfu(dfu_open(&h), &h);
+            check_dfu(dfu_to_idle(&h), &h);
+            check_dfu(dfu_open(&h), &h);
+            check_dfu(dfu_to_idle(&h), &h);
+        }
+        if (how == KILLED)
+            board_run_for(h.board, 3 * BOARD_S);
+        usb_plug(h.board);
+        check_not_torn(&h, &old, &new, old_flash, stop, name);
+        check_board(h.board);
+        board_free(h.board);
+    }
+}
+
+Test(update, killed_download_never_runs)
+{
+    stop_at_20_points(KILLED, "killed", 6000, 20);
+}
+
+Test(update, killed_download_is_not_finished_by_the_next_session)
+{
+    stop_at_20_points(KILLED_AND_SECOND, "killed, then a second dfu-util", 6000, 20);
+}
+
+Test(update, unplugged_download_never_runs)
+{
+    stop_at_20_points(UNPLUGGED, "unplugged", 6000, 20);
+}
+
+Test(update, unplugged_download_is_not_finished_by_plugging_in_again)
+{
+    stop_at_20_points(UNPLUGGED_AND_BACK, "unplugged and back", 6000, 20);
+}
+
+Test(update, power_cut_between_transfers_never_runs_a_torn_one)
+{
+    stop_at_20_points(POWER_CUT, "power cut", 6000, 20);
+}
+
+/* The same without power cycle: the second dfu-util simply does its download. */
+Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
+{
+    struct image old = image_build(4000, 51, 0), new = image_build(4000, 52, 0);
+    struct host base = in_dfu_with(&old);
+    uint64_t all = transfers_of(&old, &new);
+
+    for (uint64_t stop = 1; stop < all; stop++) {
+        struct host h = {.board = board_copy(base.board)};
+        h.give_up_after = stop;
+        flash_application(&h, &new);
+        h.give_up_after = 0;
+        check_dfu(flash_application(&h, &new), &h);
+        check_dfu(dfu_leave(&h, 2), &h);
+        cr_expect(hears(h.board, new.tag, 1000), "after %llu transfers", (unsigned long long)stop);
+        cr_expect(flash_holds(h.board, &new));
+        board_free(h.board);
+    }
+}
+
+/* A packet that is lost, at many places: the host repeats it, or the cable is pulled there. */
+Test(update, lost_packets_do_no_harm)
+{
+    struct image old = image_build(2500, 61, 0), new = image_build(2500, 62, 0);
+    struct host base = in_dfu_with(&old);
+    struct usb_counts n0, n1;
+    struct host count = {.board = board_copy(base.board)};
+
+    usb_counts(count.board, &n0);
+    check_dfu(flash_application(&count, &new), &count);
+    usb_counts(count.board, &n1);
+    uint64_t all = n1.transactions - n0.transactions;
+    for (int fault = USB_FAULT_LOST_PACKET; fault <= USB_FAULT_LOST_ACK; fault++)
+        for (uint64_t nth = 1; nth <= all; nth += 3) {
+            struct host h = {.board = board_copy(base.board)};
+            usb_fault_at(h.board, nth, (enum usb_fault)fault);
+            check_dfu(flash_application(&h, &new), &h);
+            cr_expect(flash_holds(h.board, &new), "fault %d at %llu", fault, (unsigned long long)nth);
+            check_board(h.board);
+            board_free(h.board);
+        }
+}
+
+Test(update, cable_pulled_in_any_transaction_leaves_no_torn_application)
+{
+    struct image old = image_build(2500, 61, 0), new = image_build(2500, 62, 0);
+    struct host base = in_dfu_with(&old);
+    uint8_t *old_flash = flash_dump(base.board);
+
+    for (uint64_t nth = 1; nth <= 300; nth += 7) {
+        struct host h = {.board = board_copy(base.board)};
+        usb_fault_at(h.board, nth, USB_FAULT_UNPLUG);
+        if (flash_application(&h, &new)) {
+            board_free(h.board);
+            break;
+        }
+        board_run_for(h.board, BOARD_S);
+        usb_plug(h.board);
+        cr_assert(host_enumerate(&h), "it does not come back, transaction %llu",
+            (unsigned long long)nth);
+        check_not_torn(&h, &old, &new, old_flash, nth, "pulled");
+        board_free(h.board);
+    }
+}
