@@ -793,9 +793,9 @@ static void power_off(struct board *b)
 {
     flash_lose_power(b);
     board_log(b, "power off");
-    reset_devices(b, RESET_POWER);
     rebase(b, b->clock.hz);
     b->halt = HALT_OFF;
+    reset_devices(b, RESET_POWER);
     b->bus.flash_busy_until = 0;
     schedule(b);
 }
@@ -844,10 +844,8 @@ static void lock_up(struct board *b)
 static bool run_cpu(struct board *b)
 {
     b->bus.stop = false;
-    b->in_cpu = true;
     schedule(b);
     enum cpu_stop stop = cpu_run(&b->cpu, &b->bus, UINT64_MAX);
-    b->in_cpu = false;
     switch (stop) {
     case CPU_RESETREQ:
         if (!b->cut)

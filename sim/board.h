@@ -11,6 +11,9 @@
  *     board_run_for(b, 100 * BOARD_MS);
  *     board_free(b);
  *
+ * The functions of struct board_config are called while the board works: they may look at it
+ * (board_now(), board_pin(), board_peek() …), not change it.
+ *
  * Firmware that does what silicon would punish stops the run: board_run_until() returns BOARD_ERROR
  * and board_complaint() says which rule was broken, where. With .lenient it is only reported.
  */
@@ -101,7 +104,8 @@ struct board_counts {
     uint64_t instructions, cycles;
     uint64_t flash_operations; /* erases of any kind + half-words programmed, begun */
     uint64_t page_erases, mass_erases, option_erases, halfwords;
-    uint64_t resets, watchdog_resets, complaints;
+    uint64_t resets; /* starts of the CPU: after power-up too */
+    uint64_t watchdog_resets, complaints;
     uint64_t page0_open_ns;    /* time that a power cut would have left no vector at 0x08000004 */
     uint64_t page0_windows;    /* how often */
 };

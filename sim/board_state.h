@@ -175,7 +175,6 @@ struct board {
     uint64_t random;     /* generator's state */
     enum halt halt;
     enum boot_mode boot;
-    bool in_cpu;
     bool fault;                 /* the access under way becomes a bus fault */
     uint32_t reset_asked;       /* RCC_CSR_… of a reset that a peripheral asked for; 0: none */
     bool error;                 /* a rule was broken since board_run_until() began */

@@ -343,7 +343,7 @@ static inline uint32_t shift(uint32_t x, unsigned type, unsigned amount, uint32_
             return 0 - *carry;
         }
         *carry = x >> (amount - 1) & 1;
-        return (uint32_t)((int32_t)x >> amount);
+        return x >> amount | (x >> 31 ? ~(UINT32_MAX >> amount) : 0);
     case SHIFT_ROR:
         amount &= 31;
         if (amount)
@@ -1205,6 +1205,7 @@ enum cpu_stop cpu_run(struct cpu *cpu, struct cpu_bus *bus, uint64_t until)
 {
     jmp_buf fault_exit;
 
+    /* cppcheck-suppress autoVariables ; taken back before this returns */
     bus->fault_exit = &fault_exit;
     switch (setjmp(fault_exit)) {
     case LEFT_BY_FAULT:

@@ -95,11 +95,17 @@ static int grouped(const struct cpu *cpu, uint32_t priority)
     return (int)(priority >> sub << sub);
 }
 
+static uint32_t priority_of(const struct cpu *cpu, unsigned exception)
+{
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; it sees the loops' end come in here */
+    return cpu->priority[exception];
+}
+
 static int group_priority(const struct cpu *cpu, unsigned exception)
 {
     if (exception <= EXC_HARD_FAULT)
         return (int)exception - 4; /* NMI -2, HardFault -1 */
-    return grouped(cpu, cpu->priority[exception]);
+    return grouped(cpu, priority_of(cpu, exception));
 }
 
 static int lower(int a, int b)
@@ -134,9 +140,16 @@ static bool precedes(const struct cpu *cpu, unsigned a, unsigned b)
 
     if (group_a != group_b)
         return group_a < group_b;
-    if (a > EXC_HARD_FAULT && b > EXC_HARD_FAULT && cpu->priority[a] != cpu->priority[b])
-        return cpu->priority[a] < cpu->priority[b];
+    if (group_a >= 0 && priority_of(cpu, a) != priority_of(cpu, b))
+        return priority_of(cpu, a) < priority_of(cpu, b);
     return a < b;
+}
+
+static bool is_deliverable(const struct cpu *cpu, unsigned exception)
+{
+    /* cppcheck-suppress arrayIndexOutOfBoundsCond ; as above */
+    bool is_enabled = exception < EXC_IRQ0 || cpu->enabled[exception];
+    return is_enabled && cpu->pending[exception];
 }
 
 /* The exception that is next in line, or 0. */
@@ -145,8 +158,7 @@ static unsigned most_urgent_pending(const struct cpu *cpu)
     unsigned best = 0;
 
     for (unsigned e = EXC_NMI; e < CPU_EXCEPTIONS; e++)
-        if (cpu->pending[e] && (e < EXC_IRQ0 || cpu->enabled[e]) &&
-            (best == 0 || precedes(cpu, e, best)))
+        if (is_deliverable(cpu, e) && (best == 0 || precedes(cpu, e, best)))
             best = e;
     return best;
 }
@@ -638,7 +650,7 @@ static uint32_t read_icsr(const struct cpu *cpu)
 
     if (count_active(cpu) <= 1)
         value |= ICSR_RETTOBASE;
-    if (memchr(&cpu->pending[EXC_IRQ0], true, CPU_IRQS))
+    if (memchr(&cpu->pending[EXC_IRQ0], 1, CPU_IRQS))
         value |= ICSR_ISRPENDING;
     if (cpu->pending[EXC_SYSTICK])
         value |= ICSR_PENDSTSET;

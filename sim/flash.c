@@ -659,6 +659,7 @@ static void flash_reset(struct board *b, const struct device *d, enum reset_kind
     (void)kind;
     struct flash_state *f = &b->fpec;
     interrupt_operation(b);
+    f->then_option = false;
     f->acr = 0x30;
     f->cr = CR_LOCK;
     f->sr = 0;

@@ -694,11 +694,29 @@ static bool command_peek(struct program *p, const char *line, char *answer, size
     return true;
 }
 
+/* A page of flash a character: '.' blank, '-' less than half programmed, '#' more. */
+static void flash_map(struct program *p, char *answer, size_t size)
+{
+    uint32_t page = board_page_size(p->board), n = 3;
+    snprintf(answer, size, "ok ");
+    for (uint32_t at = 0; at < board_flash_size(p->board) && n + 1 < size; at += page) {
+        uint32_t programmed = 0;
+        for (uint32_t i = 0; i < page; i++) {
+            uint8_t byte = 0xFF;
+            board_peek(p->board, FLASH_BASE + at + i, &byte, 1);
+            programmed += byte != 0xFF;
+        }
+        answer[n++] = !programmed ? '.' : programmed < page / 2 ? '-' : '#';
+    }
+    answer[n] = '\0';
+}
+
 /* Beside the server's own commands:
  *     uart N              what USART N has sent, escaped
  *     uart N send TEXT    sends TEXT and a carriage return to it
  *     peek ADDR N         N bytes of memory; ADDR is hexadecimal
  *     save FILE           the whole flash
+ *     map                 a page of flash a character: . blank, - less than half programmed, #
  *     summary             as --json, on one line */
 static bool on_command(void *context, const char *line, char *answer, size_t size)
 {
@@ -706,6 +724,10 @@ static bool on_command(void *context, const char *line, char *answer, size_t siz
     if (strncmp(line, "save ", 5) == 0) {
         bool good = save_flash(p, line + 5);
         snprintf(answer, size, good ? "ok" : "error cannot write: %s", strerror(errno));
+        return true;
+    }
+    if (strcmp(line, "map") == 0) {
+        flash_map(p, answer, size);
         return true;
     }
     if (strcmp(line, "summary") == 0) {
