@@ -16,7 +16,9 @@ PROPERFLAGS := -fwhole-program -ffixed-r7 -fno-move-loop-invariants -fno-caller-
            -fno-tree-dominator-opts -fno-schedule-insns2 -fno-inline-functions-called-once -fno-tree-fre
 FWLINK  := -nostdlib -nostartfiles -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4
 
-IMAGES     := bluepill-tail
+BOARDS     := $(patsubst boot/boards/%.mk,%,$(wildcard boot/boards/*.mk))
+include $(wildcard boot/boards/*.mk)
+IMAGES     := $(BOARDS:=-tail)
 FIRMWARE   := $(foreach i,$(IMAGES),$(addprefix $B/firmware/$i.,elf bin hex dfu))
 IMAGE_MAX  := 4096 # bytes
 TAKEN_MAX  := 5120 # bytes of flash taken when installed, on a part with 1 KB pages
@@ -25,11 +27,11 @@ $B/boot/stub.o: boot/stub.c
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) -c $< -o $@
 	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)
-$B/boot/proper.o: boot/proper.c
+$B/boot/%/proper.o: boot/proper.c boot/boards/%.mk
 	@mkdir -p $(@D)
-	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) -c $< -o $@
+	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) $($*.CHOICES) -c $< -o $@
 
-$B/firmware/%-tail.elf: $B/boot/stub.o $B/boot/proper.o boot/link.ld
+$B/firmware/%-tail.elf: $B/boot/stub.o $B/boot/%/proper.o boot/link.ld
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/link.ld -Wl,-Map=$(@:.elf=.map) $(filter %.o,$^) -o $@
 

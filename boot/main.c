@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "boot.h"
 
-enum { CORE_MHZ = 72, HSE_MHZ = 8 };
+enum { CORE_MHZ = 72 }; /* a multiple of the board's HSE_MHZ */
+_Static_assert(CORE_MHZ % HSE_MHZ == 0 && CORE_MHZ / HSE_MHZ <= 16, "RM0008 §7.3.2, PLLMUL");
 
 /* Attached for good, the pull-up tells the host nothing: SE0 for a while does (USB 2.0 §7.1.7.3). */
 enum { DETACHED_MS = 20 };
@@ -33,22 +34,26 @@ _Noreturn void restart(void)
     }
 }
 
-/* 72 MHz for the core, from the crystal, two thirds of it for USB (RM0008 §7.2). Without a crystal:
- * the application, if there is one. */
+/* Waits until a bit is set: a crystal takes 2 ms, the PLL 0.2 ms (DS5319). In vain: the stub again,
+ * which starts the application, if there is one, or comes back here. */
+static void await(volatile uint32_t *reg, uint32_t bit)
+{
+    for (unsigned i = 0; !(*reg & bit); i++)
+        if (i > 100000) /* some 200 ms at 8 MHz */
+            SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+}
+
+/* 72 MHz for the core, from the crystal, two thirds of it for USB (RM0008 §7.2). */
 static void clock_start(void)
 {
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | RCC_CR_HSEON;
-    for (unsigned i = 0; !(RCC->CR & RCC_CR_HSERDY); i++)
-        if (i > 200000 && S->valid) /* some 200 ms at 8 MHz; a crystal takes 2 (DS5319) */
-            SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+    await(&RCC->CR, RCC_CR_HSERDY);
     FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
     RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2;
     RCC->CR |= RCC_CR_PLLON;
-    while (!(RCC->CR & RCC_CR_PLLRDY)) {
-    }
+    await(&RCC->CR, RCC_CR_PLLRDY);
     RCC->CFGR |= RCC_CFGR_SW_PLL;
-    while (!(RCC->CFGR & RCC_CFGR_SWS_PLL)) {
-    }
+    await(&RCC->CFGR, RCC_CFGR_SWS_PLL);
     SYSTICK->LOAD = CORE_MHZ * 1000 - 1;
     SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
