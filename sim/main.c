@@ -817,9 +817,13 @@ int main(int argc, char **argv)
     make_board(p);
     board_power(p->board, true);
     enum board_stop stop = run(p);
-    int code = stop == BOARD_ERROR ? EXIT_RULE : EXIT_SUCCESS;
+    int code = EXIT_SUCCESS;
     if (stop == BOARD_DONE && p->usbip && serve(p))
-        code = board_complaint(p->board) && !p->config.lenient ? EXIT_RULE : EXIT_SOFTWARE;
+        code = EXIT_SOFTWARE;
+    if (board_complaint(p->board) && !p->config.lenient) {
+        code = EXIT_RULE;
+        stop = BOARD_ERROR;
+    }
     fflush(NULL);
     report(p);
     if (p->json)

@@ -95,7 +95,8 @@ struct image image_build(size_t size, uint64_t seed, unsigned kind)
         put32(image.data + i, APP_ENTRY);
     put32(image.data, RAM + 0x5000);
     for (unsigned at = 0x1C; at <= 0x28; at += 4)
-        put32(image.data + at, kind & IMAGE_FILLS_RESERVED_VECTORS ? (uint32_t)random64(&random) : 0);
+        put32(
+            image.data + at, kind & IMAGE_FILLS_RESERVED_VECTORS ? (uint32_t)random64(&random) : 0);
     for (unsigned i = 0; i < sizeof program / 2; i++)
         put16(image.data + PROGRAM_AT + 2 * i, program[i]);
     if (kind & IMAGE_BREAKS)
@@ -148,7 +149,10 @@ static void on_log(void *context, const char *line)
         fprintf(stderr, "%s\n", line);
 }
 
-const char *heard(void) { return said; }
+const char *heard(void)
+{
+    return said;
+}
 
 void forget(void)
 {
@@ -251,7 +255,10 @@ uint32_t flash_word(const struct board *b, uint32_t addr)
     return get32(bytes);
 }
 
-uint32_t app_room(const struct board *b) { return board_flash_size(b) - TAKEN_BY_BOOTLOADER; }
+uint32_t app_room(const struct board *b)
+{
+    return board_flash_size(b) - TAKEN_BY_BOOTLOADER;
+}
 
 bool flash_holds(const struct board *b, const struct image *image)
 {
@@ -285,7 +292,10 @@ struct work work_since(const struct board *b, struct work before)
 int host_control(struct host *h, uint8_t bmRequestType, uint8_t bRequest, uint16_t wValue,
     uint16_t wIndex, uint8_t *data, uint16_t wLength)
 {
-    struct step s = {.setup = {bmRequestType, bRequest}, .data = data};
+    struct step s = {
+        .setup = {bmRequestType, bRequest},
+          .data = data
+    };
 
     put16(s.setup + 2, wValue);
     put16(s.setup + 4, wIndex);
@@ -293,10 +303,22 @@ int host_control(struct host *h, uint8_t bmRequestType, uint8_t bRequest, uint16
     return perform(h, &s);
 }
 
-int dfu_detach(struct host *h) { return host_control(h, 0x21, DFU_DETACH, 1000, 0, NULL, 0); }
-int dfu_clrstatus(struct host *h) { return host_control(h, 0x21, DFU_CLRSTATUS, 0, 0, NULL, 0); }
-int dfu_abort(struct host *h) { return host_control(h, 0x21, DFU_ABORT, 0, 0, NULL, 0); }
-int dfu_set_interface(struct host *h) { return host_control(h, 0x01, 11, 0, 0, NULL, 0); }
+int dfu_detach(struct host *h)
+{
+    return host_control(h, 0x21, DFU_DETACH, 1000, 0, NULL, 0);
+}
+int dfu_clrstatus(struct host *h)
+{
+    return host_control(h, 0x21, DFU_CLRSTATUS, 0, 0, NULL, 0);
+}
+int dfu_abort(struct host *h)
+{
+    return host_control(h, 0x21, DFU_ABORT, 0, 0, NULL, 0);
+}
+int dfu_set_interface(struct host *h)
+{
+    return host_control(h, 0x01, 11, 0, 0, NULL, 0);
+}
 
 int dfu_dnload(struct host *h, uint16_t wBlockNum, const void *data, size_t size)
 {
@@ -371,9 +393,18 @@ static bool command(struct host *h, uint8_t code, uint32_t addr)
     return dfu_download(h, 0, data, sizeof data);
 }
 
-bool dfu_set_address(struct host *h, uint32_t addr) { return command(h, DFUSE_SET_ADDRESS, addr); }
-bool dfu_erase(struct host *h, uint32_t addr) { return command(h, DFUSE_ERASE, addr); }
-bool dfu_mass_erase(struct host *h) { return dfu_download(h, 0, &(uint8_t){DFUSE_ERASE}, 1); }
+bool dfu_set_address(struct host *h, uint32_t addr)
+{
+    return command(h, DFUSE_SET_ADDRESS, addr);
+}
+bool dfu_erase(struct host *h, uint32_t addr)
+{
+    return command(h, DFUSE_ERASE, addr);
+}
+bool dfu_mass_erase(struct host *h)
+{
+    return dfu_download(h, 0, &(uint8_t){DFUSE_ERASE}, 1);
+}
 
 bool dfu_write(struct host *h, uint32_t addr, const void *data, size_t size)
 {

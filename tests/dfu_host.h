@@ -158,12 +158,12 @@ struct explorer {
     void (*check)(struct explorer *e, struct board *b);
     void *context;
     uint64_t seed;
-    uint64_t every[4];        /* enum board_torn: at each n-th operation, 0: never */
-    uint64_t operations;      /* seen so far; the one at which the power was cut: */
+    uint64_t every[4];   /* enum board_torn: at each n-th operation, 0: never */
+    uint64_t operations; /* seen so far; the one at which the power was cut: */
     enum board_torn torn;
-    uint64_t cuts, checks;    /* made, and different in what they left */
+    uint64_t cuts, checks; /* made, and different in what they left */
     struct board *before, *scratch;
-    uint64_t *known;          /* hashes of flash */
+    uint64_t *known; /* hashes of flash */
     size_t known_size;
 };
 void explore(struct explorer *e, struct host *h);

@@ -853,6 +853,36 @@ Test(cut, half_a_half_word_is_its_low_byte)
     cr_assert(eq(u32, peek32(PLACE), 0xFF341111));
 }
 
+Test(cut, half_a_mass_erase_leaves_the_second_half_of_flash)
+{
+    start();
+    load32(FLASH + 0x10000 - 4, 0x1234);
+    unlock();
+    write32(FLASH_CR, MER);
+    board_cut_at(b, 1, BOARD_TORN_HALF, 0);
+    write32(FLASH_CR, MER | STRT);
+    cr_assert(eq(int, stop, BOARD_CUT));
+    cr_assert(eq(u32, peek32(FLASH), UINT32_MAX));
+    cr_assert(eq(u32, peek32(FLASH + 0x10000 - 4), 0x1234));
+    cr_assert(eq(u64, counts().page0_windows, 1));
+}
+
+Test(cut, nothing_is_programmed_after_it)
+{
+    start();
+    unlock();
+    write32(FLASH_CR, PG);
+    board_cut_at(b, 1, BOARD_TORN_DONE, 0);
+    struct poke steps[] = {
+        {POKE_WRITE16, PLACE,     0x1111, 0},
+        {POKE_WRITE16, PLACE + 2, 0x2222, 0},
+    };
+    from_ram = true;
+    orders(steps, 2);
+    cr_assert(eq(int, stop, BOARD_CUT));
+    cr_assert(eq(u32, peek32(PLACE), 0xFFFF1111));
+}
+
 Test(cut, the_board_starts_again_after_it)
 {
     uint8_t page[1024];

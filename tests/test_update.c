@@ -134,6 +134,17 @@ Test(update, leave_answers_for_250_to_500_ms)
     cr_expect(hears(h.board, app.tag, 100));
 }
 
+/* "leave for the application, if there is one" */
+Test(update, detach_without_an_application_stays)
+{
+    struct host h = host_on_new_board(PART);
+
+    dfu_detach(&h);
+    unsigned changes = usb_device_changes(h.board);
+    host_sleep(&h, BOARD_S);
+    cr_expect_eq(usb_device_changes(h.board), changes, "it went and came back");
+}
+
 Test(update, leave_without_an_application_is_an_error_and_stays)
 {
     struct host h = host_on_new_board(PART);
@@ -233,8 +244,14 @@ static void request_enters_dfu_once(char order)
     check_board(h.board);
 }
 
-Test(update, request_in_bkp_dr10_enters_dfu_once) { request_enters_dfu_once('T'); }
-Test(update, request_in_bkp_dr1_enters_dfu_once) { request_enters_dfu_once('1'); }
+Test(update, request_in_bkp_dr10_enters_dfu_once)
+{
+    request_enters_dfu_once('T');
+}
+Test(update, request_in_bkp_dr1_enters_dfu_once)
+{
+    request_enters_dfu_once('1');
+}
 
 /* --- as from reset ------------------------------------------------------------------------------ */
 
@@ -245,7 +262,8 @@ static void check_launch_keeps_ram(struct board *b, const char *what)
     uint8_t *before = malloc(size), *after = malloc(size);
 
     board_peek(b, RAM, before, size);
-    cr_assert_eq(board_run_for(b, 100 * BOARD_MS), BOARD_BREAK, "%s: no BKPT; pc %08x", what, board_pc(b));
+    cr_assert_eq(
+        board_run_for(b, 100 * BOARD_MS), BOARD_BREAK, "%s: no BKPT; pc %08x", what, board_pc(b));
     board_peek(b, RAM, after, size);
     cr_expect_eq(board_pc(b) & ~1U, APP_ENTRY & ~1U, "%s: pc %08x", what, board_pc(b));
     cr_expect_arr_eq(before, after, size, "%s: RAM is not what it was", what);
@@ -603,11 +621,16 @@ static void runs_old_or_new_or_enumerates(struct explorer *e, struct board *b)
         s->known[i].runs = runs;
         s->known_count++;
     }
-    if (runs == s->old && memcmp(flash, s->old_flash, app_room(b)) != 0)
-        complain(e, b, "it runs an old application that is not complete");
-    if (runs == s->new && memcmp(flash, s->new_flash, app_room(b)) != 0)
-        complain(e, b, "it runs a new application that is not complete");
-    *(runs == s->old ? &s->old_runs : runs ? &s->new_runs : &s->dfu) += 1;
+    if (runs) { /* two with one tag are told from flash alone */
+        bool was = memcmp(flash, s->old_flash, app_room(b)) == 0;
+        bool is = memcmp(flash, s->new_flash, app_room(b)) == 0;
+        bool alike = memcmp(s->old->tag, s->new->tag, 4) == 0;
+        if (!(was && (alike || runs == s->old)) && !(is && (alike || runs == s->new)))
+            complain(e, b, "it runs an application that is not complete");
+        *(was ? &s->old_runs : &s->new_runs) += 1;
+    } else {
+        s->dfu++;
+    }
     free(flash);
 }
 
@@ -635,10 +658,9 @@ static void update_with_cuts(
     check_dfu(flash_application(&rehearsal, new), &rehearsal);
     s.new_flash = flash_dump(dry);
 
-    struct explorer e = {.check = runs_old_or_new_or_enumerates,
-        .context = &s,
-        .seed = seed,
-        .every = {1, 1, 1, 1}};
+    struct explorer e = {
+        .check = runs_old_or_new_or_enumerates, .context = &s, .seed = seed, .every = {1, 1, 1, 1}
+    };
     struct board_counts before, after;
     board_counts(h.board, &before);
     explore(&e, &h);
@@ -647,17 +669,20 @@ static void update_with_cuts(
         check_dfu(dfu_leave(&h, 2), &h);
     explore_end(&e, &h);
     board_counts(h.board, &after);
-    printf("update of %zu bytes over %zu: %llu operations, %llu cuts, %llu different flashes: %llu run "
-           "the old, %llu the new, %llu DFU, %llu in the page-0 window; %llu powered up (%u different "
-           "decisions), %llu followed by a download; window: %llu, %.2f ms; seed %llu\n",
+    printf(
+        "update of %zu bytes over %zu: %llu operations, %llu cuts, %llu different flashes: %llu "
+        "run "
+        "the old, %llu the new, %llu DFU, %llu in the page-0 window; %llu powered up (%u different "
+        "decisions), %llu followed by a download; window: %llu, %.2f ms; seed %llu\n",
         new->size, old->size, (unsigned long long)e.operations, (unsigned long long)e.cuts,
         (unsigned long long)e.checks, (unsigned long long)s.old_runs,
         (unsigned long long)s.new_runs, (unsigned long long)s.dfu, (unsigned long long)s.window,
         (unsigned long long)s.tried, s.known_count, (unsigned long long)s.downloads,
         (unsigned long long)(after.page0_windows - before.page0_windows),
         (double)(after.page0_open_ns - before.page0_open_ns) / 1e6, (unsigned long long)seed);
-    cr_expect_leq(after.page0_windows - before.page0_windows, 1);
-    cr_expect_leq(s.window, 10, "more than an erase and two half-words");
+    bool opens = memcmp(old->data, new->data, PAGE) != 0;
+    cr_expect_eq(after.page0_windows - before.page0_windows, opens);
+    cr_expect_leq(s.window, opens ? 10 : 0, "more than an erase and two half-words");
     cr_expect_geq(s.old_runs, 1);
     cr_expect_geq(s.new_runs, 1);
     cr_expect_gt(s.dfu, 100);
@@ -690,30 +715,10 @@ Test(update, power_cut_while_the_journal_is_full_never_runs_a_torn_application, 
 Test(update, power_cut_is_never_fatal_while_page_0_is_unchanged, .timeout = 120)
 {
     struct image old = image_build(4096, 27, 0), new = image_build(4096, 27, 0);
-    struct survey s = {.old = &old, .new = &new};
-    struct host h = in_dfu_with(&old);
 
     for (unsigned i = 0; i < 1500; i++)
         new.data[1500 + i] ^= 0x5A;
-    s.old_flash = flash_dump(h.board);
-    s.new_flash = flash_dump(h.board);
-    memcpy(s.new_flash + PAGE, new.data + PAGE, new.size - PAGE);
-    struct explorer e = {.check = runs_old_or_new_or_enumerates,
-        .context = &s,
-        .seed = 34,
-        .every = {1, 1, 1, 1}};
-    /* They have one tag: which of them runs is told from flash alone. */
-    s.old = &new;
-    memcpy(s.old_flash, s.new_flash, board_flash_size(h.board));
-    uint8_t *first = flash_dump(h.board);
-    e.every[BOARD_TORN_NOT_BEGUN] = 0; /* else the old one runs as well */
-    explore(&e, &h);
-    check_dfu(flash_application(&h, &new), &h);
-    explore_end(&e, &h);
-    cr_expect_eq(s.window, 0);
-    cr_expect_geq(s.old_runs, 1);
-    cr_expect_gt(s.dfu, 100);
-    free(first);
+    update_with_cuts(&old, &new, false, 0, 34);
 }
 
 /* --- stopped half-way --------------------------------------------------------------------------- */
@@ -731,7 +736,7 @@ static uint64_t transfers_of(const struct image *old, const struct image *new)
 /* After power-up: the complete old application where nothing was changed, else DFU, and then a
  * download as usual. */
 static void check_not_torn(struct host *h, const struct image *old, const struct image *new,
-    const uint8_t *old_flash, uint64_t stopped_at, const char *how)
+    const uint8_t *old_flash, uint64_t stopped_at, const char *how, bool may_be_whole)
 {
     power_cycle(h->board);
     if (hears(h->board, old->tag, 20)) {
@@ -742,8 +747,12 @@ static void check_not_torn(struct host *h, const struct image *old, const struct
         free(now);
         board_press_reset(h->board, RESET_HOLD * BOARD_MS);
     }
-    cr_expect_not(strstr(heard(), new->tag), "%s after transfer %llu: half of the new one runs", how,
-        (unsigned long long)stopped_at);
+    if (strstr(heard(), new->tag)) { /* only the last word's answer was lost */
+        cr_expect(may_be_whole && flash_holds(h->board, new),
+            "%s after transfer %llu: half of the new one runs", how,
+            (unsigned long long)stopped_at);
+        return;
+    }
     cr_assert(host_enumerate(h), "%s after transfer %llu: neither old nor DFU", how,
         (unsigned long long)stopped_at);
     check_dfu(flash_application(h, new), h);
@@ -770,7 +779,7 @@ static void stop_at_20_points(enum how_it_stops how, const char *name, size_t si
         h.give_up_after = 0;
         if (how == UNPLUGGED || how == UNPLUGGED_AND_BACK) {
             usb_unplug(h.board);
-            board_run_for(h.board, 2 * BOARD_S);
+            board_run_for(h.board, 1200 * BOARD_MS);
         }
         if (how == UNPLUGGED_AND_BACK) {
             usb_plug(h.board);
@@ -783,9 +792,9 @@ static void stop_at_20_points(enum how_it_stops how, const char *name, size_t si
             check_dfu(dfu_to_idle(&h), &h);
         }
         if (how == KILLED)
-            board_run_for(h.board, 3 * BOARD_S);
+            board_run_for(h.board, 1200 * BOARD_MS);
         usb_plug(h.board);
-        check_not_torn(&h, &old, &new, old_flash, stop, name);
+        check_not_torn(&h, &old, &new, old_flash, stop, name, false);
         check_board(h.board);
         board_free(h.board);
     }
@@ -836,7 +845,8 @@ Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
     }
 }
 
-/* A packet that is lost, at many places: the host repeats it, or the cable is pulled there. */
+/* A packet that is lost, at many places: the host repeats it. Three times in vain, and the transfer
+ * has failed; then the next session must do. */
 Test(update, lost_packets_do_no_harm)
 {
     struct image old = image_build(2500, 61, 0), new = image_build(2500, 62, 0);
@@ -848,15 +858,24 @@ Test(update, lost_packets_do_no_harm)
     check_dfu(flash_application(&count, &new), &count);
     usb_counts(count.board, &n1);
     uint64_t all = n1.transactions - n0.transactions;
+    unsigned tries = 0, again = 0;
     for (int fault = USB_FAULT_LOST_PACKET; fault <= USB_FAULT_LOST_ACK; fault++)
         for (uint64_t nth = 1; nth <= all; nth += 3) {
             struct host h = {.board = board_copy(base.board)};
             usb_fault_at(h.board, nth, (enum usb_fault)fault);
-            check_dfu(flash_application(&h, &new), &h);
-            cr_expect(flash_holds(h.board, &new), "fault %d at %llu", fault, (unsigned long long)nth);
+            bool at_once = flash_application(&h, &new);
+            cr_expect(at_once || h.last.result == USB_ERROR || h.last.result == 0);
+            again += !at_once;
+            tries++;
+            if (!at_once)
+                check_dfu(flash_application(&h, &new), &h);
+            cr_expect(
+                flash_holds(h.board, &new), "fault %d at %llu", fault, (unsigned long long)nth);
             check_board(h.board);
             board_free(h.board);
         }
+    printf("one packet lost in each of %u downloads: %u transfers failed\n", tries, again);
+    cr_expect_leq(again, tries / 10);
 }
 
 Test(update, cable_pulled_in_any_transaction_leaves_no_torn_application)
@@ -872,11 +891,11 @@ Test(update, cable_pulled_in_any_transaction_leaves_no_torn_application)
             board_free(h.board);
             break;
         }
-        board_run_for(h.board, BOARD_S);
+        board_run_for(h.board, 100 * BOARD_MS);
         usb_plug(h.board);
-        cr_assert(host_enumerate(&h), "it does not come back, transaction %llu",
-            (unsigned long long)nth);
-        check_not_torn(&h, &old, &new, old_flash, nth, "pulled");
+        cr_assert(
+            host_enumerate(&h), "it does not come back, transaction %llu", (unsigned long long)nth);
+        check_not_torn(&h, &old, &new, old_flash, nth, "pulled", true);
         board_free(h.board);
     }
 }
