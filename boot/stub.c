@@ -55,6 +55,13 @@ static _Noreturn inline void jump(uint32_t code, uint32_t argument)
     __builtin_unreachable();
 }
 
+/* Into DFU. r: the valid record, or the end of the journal. */
+static _Noreturn inline void start_proper(uint32_t code, const struct record *r)
+{
+    __asm volatile("msr msp, %0" : : "r"(STACK_TOP));
+    jump(code, (uint32_t)r);
+}
+
 /* --- flash: erase and program in place, read back ----------------------------------------------- */
 
 static void begin(uint32_t cr)
@@ -166,7 +173,9 @@ static void copy_page(uint32_t to, uint32_t from)
  * Runs from 0x08000000 and moves everything to the end of flash: first the journal is cleared, so
  * that no record of former times speaks for the application, then the bootloader proper, and last
  * the stub. So a stub that stands complete says that everything does. A power cut anywhere before
- * starts this again; page 0 is not touched, it leads here, and later through here to the stub.
+ * starts this again; page 0 is not touched, it leads here, and when all stands, on into DFU: as long
+ * as page 0 is the installer's there is no application, whatever the journal says (a probe may have
+ * put the image over page 0 of one).
  */
 static _Noreturn void install(void)
 {
@@ -187,7 +196,7 @@ static _Noreturn void install(void)
         for (;;) {
         }
     }
-    jump(stub + ((uint32_t)reset_entry - low), 0);
+    start_proper(stub - PROPER_SIZE, (const struct record *)(stub - PROPER_SIZE));
 }
 
 /*
@@ -221,6 +230,5 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
     if (!dfu && (uint32_t)r < proper())
         jump(r->reset, cause); /* the stack pointer is the application's: word 0 is its own */
 
-    __asm volatile("msr msp, %0" : : "r"(STACK_TOP));
-    jump(proper(), (uint32_t)r);
+    start_proper(proper(), r);
 }
