@@ -107,8 +107,9 @@ static int tell_status(void)
     } else if (S->dfu == DFU_MANIFEST_SYNC && !S->finishing) {
         busy = true;
         S->dfu = DFU_MANIFEST;
-        S->leave_ms = LEAVE_MS;
-        if (!S->valid)
+        if (S->valid)
+            S->leave_ms = LEAVE_MS;
+        else
             error(DFU_ERR_FIRMWARE);
     }
     unsigned ms = busy ? BUSY_MS + (work * 430 >> 13) : 0; /* 52.5 µs for each half-word */

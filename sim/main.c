@@ -773,8 +773,10 @@ static void open_outputs(struct program *p)
         for (unsigned k = 0; k < i; k++)
             if (p->uart_path[i] && p->uart_path[i] == p->uart_path[k])
                 p->uart[i] = p->uart[k];
-        if (p->uart_path[i] && !p->uart[i])
-XX
+        if (p->uart_path[i] && !p->uart[i]) {
+            p->uart[i] = open_output(p->uart_path[i]);
+            setvbuf(p->uart[i], NULL, _IOLBF, 0); /* somebody follows it: each line at once */
+        }
     }
 }
 
