@@ -498,11 +498,23 @@ static uint32_t unalias(const struct board *b, uint32_t addr)
     return addr < shown[b->boot].size ? addr + shown[b->boot].base : addr;
 }
 
+/* The two APB bridges' address range, where this part has no peripheral: APB knows no errors, so that
+ * a bridge answers 0 and drops writes; firmware made for a larger part goes on (RM0008 §3.3). */
+static bool apb_hole(struct board *b, uint32_t addr)
+{
+    if (addr < UINT32_C(0x40000000) || addr >= UINT32_C(0x40018000))
+        return false;
+    board_break_rule(b, addr, "%s has no peripheral there (RM0008 §3.3)", b->part->name);
+    return true;
+}
+
 static uint32_t read_any(struct board *b, uint32_t addr, unsigned size)
 {
     const struct device *d = device_at(b, addr);
     if (d)
         return device_read(b, d, addr, size);
+    if (apb_hole(b, addr))
+        return 0;
     addr = unalias(b, addr);
     const uint8_t *bytes = memory_at(b, addr, size);
     if (!bytes) {
@@ -524,6 +536,8 @@ static void write_any(struct board *b, uint32_t addr, unsigned size, uint32_t va
         device_write(b, d, addr, size, value);
         return;
     }
+    if (apb_hole(b, addr))
+        return;
     addr = unalias(b, addr);
     if (addr - OPTION_BASE < OPTION_SIZE) {
         flash_store_option(b, addr, size, value);

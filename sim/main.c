@@ -149,10 +149,10 @@ static void on_pin(void *context, char port, unsigned pin, bool level)
     w->seen = true;
     w->level = level;
     w->changes++;
+    uint64_t now = p->board ? board_now(p->board) : 0; /* none yet: board_new() tells of BOOT1 */
     if (p->verbose)
-        fprintf(stderr, "%6" PRIu64 ".%03" PRIu64 " ms  P%c%u = %d\n",
-            board_now(p->board) / BOARD_MS, board_now(p->board) / BOARD_US % 1000, port, pin,
-            level);
+        fprintf(stderr, "%6" PRIu64 ".%03" PRIu64 " ms  P%c%u = %d\n", now / BOARD_MS,
+            now / BOARD_US % 1000, port, pin, level);
 }
 
 static void on_log(void *context, const char *line)

@@ -908,7 +908,7 @@ static bool do_sysfs(struct server *s, struct connection *c, char *words[WORDS],
     say_attribute(a, "serial", d->serial);
     say(a, "H: descriptors=");
     say_hex(a, dev, sizeof d->device);
-    say_hex(a, d->config, d->config_size);
+    say_hex(a, d->all, d->all_size);
     say(a, "\\n\\n");
     say_interfaces(a, d);
     return true;

@@ -191,9 +191,26 @@ static void clear_toggle(struct usb_host_state *h, uint8_t endpoint)
     *toggles = (uint16_t)(*toggles & ~(1U << (endpoint & 15)));
 }
 
+/* The descriptors of that configuration become the selected ones; nothing if there are none. */
+static void select_config(struct usb_descriptors *d, uint8_t value)
+{
+    for (unsigned at = 0; at + 9 <= d->all_size;) {
+        unsigned total = (unsigned)(d->all[at + 2] | d->all[at + 3] << 8);
+        if (d->all[at + 5] == value) {
+            memset(d->config, 0, sizeof d->config);
+            memcpy(d->config, d->all + at, total);
+            d->config_size = (uint16_t)total;
+            return;
+        }
+        at += total;
+    }
+}
+
 /* Requests that set data toggles back (USB 2.0 §9.1.1.5, §9.4.5). */
 static void note_request(struct usb_host_state *h, const uint8_t setup[8])
 {
+    if (setup[0] == 0x00 && setup[1] == 9)
+        select_config(&h->descriptors, setup[2]);
     const uint8_t *config = h->descriptors.config;
     unsigned size = h->descriptors.config_size, interface = 256;
     if (setup[0] == 0x00 && setup[1] == 9)
@@ -1048,19 +1065,36 @@ static int ask_extras(struct board *b, const struct usb_descriptors *d)
     return n < 0 && n != USB_STALL ? n : 0;
 }
 
-static int get_config(struct board *b, struct usb_descriptors *d)
+/* One configuration, behind those that were read before. */
+static int get_config(struct board *b, struct usb_descriptors *d, uint8_t index)
 {
-    int n = get_descriptor(b, 2, 0, 0, d->config, 9);
+    uint8_t *to = d->all + d->all_size;
+    unsigned room = sizeof d->all - d->all_size;
+    uint8_t head[9];
+    int n = get_descriptor(b, 2, index, 0, head, sizeof head);
     if (n < 0)
         return n;
-    unsigned total = (unsigned)(d->config[2] | d->config[3] << 8);
-    if (n < 9 || d->config[1] != 2 || total < 9 || total > sizeof d->config)
+    unsigned total = (unsigned)(head[2] | head[3] << 8);
+    if (n < 9 || head[1] != 2 || total < 9 || total > sizeof d->config || total > room)
         return USB_ERROR;
-    n = get_descriptor(b, 2, 0, 0, d->config, (uint16_t)total);
+    n = get_descriptor(b, 2, index, 0, to, (uint16_t)total);
     if (n < 0)
         return n;
-    d->config_size = (uint16_t)n;
-    return (unsigned)n == total ? 0 : USB_ERROR;
+    if ((unsigned)n != total || to[2] != head[2] || to[3] != head[3])
+        return USB_ERROR;
+    d->all_size = (uint16_t)(d->all_size + total);
+    return 0;
+}
+
+static int get_configs(struct board *b, struct usb_descriptors *d)
+{
+    unsigned count = d->device[17];
+    int rc = count ? 0 : USB_ERROR;
+    for (unsigned i = 0; i < count && !rc; i++)
+        rc = get_config(b, d, (uint8_t)i);
+    if (!rc)
+        select_config(d, d->all[5]);
+    return rc;
 }
 
 /* Reset, the first descriptor at address 0, reset, the address. */
@@ -1101,7 +1135,7 @@ static int take_in(struct board *b, uint8_t address, struct usb_descriptors *d)
         return rc < 0 ? rc : USB_ERROR;
     rc = ask_extras(b, d);
     if (!rc)
-        rc = get_config(b, d);
+        rc = get_configs(b, d);
     if (!rc)
         rc = get_strings(b, d);
     if (rc)
@@ -1180,6 +1214,13 @@ int usb_reset_device(struct board *b)
     int rc = take_in_patiently(b, address, &after);
     if (rc == USB_BOARD)
         return rc;
+    uint8_t selected = before.config[5];
+    if (!rc && selected != after.config[5]) { /* the host puts back the one it had */
+        select_config(&after, selected);
+        rc = request(b, 0x00, 9, selected, 0, NULL, 0);
+        if (rc == USB_BOARD)
+            return rc;
+    }
     if (!rc && !memcmp(&before, &after, sizeof before))
         return 0;
     h->configured = false; /* it is another one now */

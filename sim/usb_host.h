@@ -39,8 +39,10 @@ unsigned usb_device_changes(const struct board *b);
 /* What enumeration read: bytes as on the wire; size 0 if nothing is enumerated. */
 struct usb_descriptors {
     uint8_t device[18];
-    uint8_t config[512];
+    uint8_t config[512]; /* the configuration that is selected: the first, until SET_CONFIGURATION */
     uint16_t config_size;
+    uint8_t all[1024]; /* every configuration, one behind the other, as Linux shows them in sysfs */
+    uint16_t all_size;
     char manufacturer[128], product[128], serial[128]; /* UTF-8; empty: none */
 };
 const struct usb_descriptors *usb_descriptors(const struct board *b);

@@ -1252,7 +1252,7 @@ TestSuite(bus, .fini = finish, .timeout = 60);
 
 Test(bus, undefined_addresses_are_bus_faults)
 {
-    static const uint32_t nothing[] = {0x00010000, 0x08010000, 0x20005000, 0x40015000, 0x1FFFF810,
+    static const uint32_t nothing[] = {0x00010000, 0x08010000, 0x20005000, 0x40018400, 0x1FFFF810,
         0x1FFFE000, 0x60000000, 0x40040000, 0x00000000 + 0x1FFF0};
     start();
     for (unsigned i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
@@ -1275,7 +1275,7 @@ Test(bus, low_density_lacks_some_devices)
 {
     start();
     read32(0x40000C00); /* TIM5 is on high density */
-    cr_assert(eq(u32, faults(), 1));
+    cr_assert(broke_rule("stm32f103c8 has no peripheral there"));
 }
 
 Test(bus, the_chip_tells_its_size_and_id)
