@@ -22,7 +22,7 @@ enum waiting {
 
 static uint32_t page_of(uint32_t addr)
 {
-    return (addr - FLASH_BASE) / PAGE_SIZE;
+    return (addr - FLASH_BASE) / S->page_size;
 }
 
 /* Before flash is changed: the application is none until it is complete again. */
@@ -47,7 +47,7 @@ void app_read(uint8_t *to, uint32_t addr, unsigned size)
 {
     for (; size--; addr++, to++) {
         unsigned w = S->waiting[page_of(addr)];
-        if (w != NOTHING && addr % PAGE_SIZE >= FILLED(w))
+        if (w != NOTHING && (addr & (S->page_size - 1)) >= FILLED(w))
             *to = 0xFF;
         else if (addr / 4 == FLASH_BASE / 4 + 1 && S->reset)
             *to = (uint8_t)(S->reset >> addr % 4 * 8);
@@ -64,7 +64,7 @@ static unsigned settle(uint32_t page, bool go)
     unsigned differ = 0, solid = 0;
     bool erase = false;
 
-    for (unsigned i = 0; i < PAGE_SIZE / 2; i++) {
+    for (unsigned i = 0; i < S->page_size / 2; i++) {
         solid += want[i] != 0xFFFF;
         if (want[i] != have[i]) {
             differ++;
@@ -76,7 +76,7 @@ static unsigned settle(uint32_t page, bool go)
         if (erase && S->status == DFU_OK)
             S->status = (uint8_t)stub_flash_erase(page);
         /* i ^ 2: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
-        for (unsigned i = 0; i < PAGE_SIZE / 2 && S->status == DFU_OK; i++)
+        for (unsigned i = 0; i < S->page_size / 2 && S->status == DFU_OK; i++)
             if (want[i ^ 2] != have[i ^ 2])
                 S->status = (uint8_t)stub_flash_program(page + (i ^ 2) * 2, want[i ^ 2]);
     }
@@ -86,13 +86,13 @@ static unsigned settle(uint32_t page, bool go)
 /* The host's bytes for [addr, addr + size), within a page; none: settle what waits there. */
 static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
 {
-    unsigned at = addr % PAGE_SIZE, work = 0;
+    unsigned at = (addr & (S->page_size - 1)), work = 0;
     uint32_t page = addr - at;
     uint16_t *w = &S->waiting[page_of(addr)];
     bool known = size && *w != NOTHING && FILLED(*w) == at;
 
-    if (size < PAGE_SIZE)
-        app_read(S->page, page, PAGE_SIZE);
+    if (size < S->page_size)
+        app_read(S->page, page, S->page_size);
     for (unsigned i = 0; i < size; i++)
         S->page[at + i] = from[i];
     if (page == FLASH_BASE) {
@@ -106,7 +106,7 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
     if (!known)
         work = settle(page, go);
     if (go)
-        *w = known && at + size < PAGE_SIZE ? (uint16_t)(*w + size) : NOTHING;
+        *w = known && at + size < S->page_size ? (uint16_t)(*w + size) : NOTHING;
     return work;
 }
 
@@ -129,7 +129,7 @@ unsigned app_write(uint32_t addr, bool go)
     unsigned left = S->length, work = 0;
 
     while (left) {
-        unsigned n = PAGE_SIZE - addr % PAGE_SIZE;
+        unsigned n = S->page_size - (addr & (S->page_size - 1));
         if (n > left)
             n = left;
         work += put(addr, from, n, go);
@@ -171,7 +171,7 @@ unsigned app_finish_step(bool go)
 
     for (uint32_t p = page_of(S->app_end); p--;)
         if (S->waiting[p] != NOTHING) {
-            work += put(FLASH_BASE + p * PAGE_SIZE, 0, 0, go);
+            work += put(FLASH_BASE + p * S->page_size, 0, 0, go);
             if (go)
                 return 0;
         }

@@ -59,11 +59,14 @@ struct state {           /* what is used most stands first: short offsets make s
     uint16_t stride;    /* bytes that a step of wBlockNum stands for */
     const uint8_t *tx;  /* what is still to be sent */
     uint32_t pointer;   /* AN3156: address pointer */
-    uint32_t app_end;   /* where what belongs to the bootloader begins: the journal */
-    uint32_t reset;     /* the application's own reset vector; 0: not known */
-    uint32_t recorded;  /* the one that the journal's valid record holds */
+    uint32_t page_size;
+    uint32_t end;      /* of flash */
+    uint32_t app_end;  /* where what belongs to the bootloader begins: the journal */
+    uint32_t reset;    /* the application's own reset vector; 0: not known */
+    uint32_t recorded; /* the one that the journal's valid record holds */
 
-    uint8_t page[PAGE_SIZE] __attribute__((aligned(4))); /* scratch: a page being made, a reply */
+    uint8_t page[PAGE_SIZE_MAX]
+        __attribute__((aligned(4))); /* scratch: a page being made, a reply */
     uint8_t block[TRANSFER_SIZE];
     uint16_t waiting[PAGES_MAX]; /* app.c, enum waiting */
 };

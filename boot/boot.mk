@@ -25,7 +25,7 @@ TAKEN_MAX  := 5120 # bytes of flash taken when installed, on a part with 1 KB pa
 
 $B/boot/stub.o: boot/stub.c
 	@mkdir -p $(@D)
-	$(ARM)gcc $(FWFLAGS) -c $< -o $@
+	$(ARM)gcc $(FWFLAGS) -ffixed-r7 -c $< -o $@
 	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)
 $B/boot/%/proper.o: boot/proper.c boot/boards/%.mk
 	@mkdir -p $(@D)

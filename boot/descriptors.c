@@ -2,7 +2,6 @@
 /* What the device says of itself: USB 2.0 §9.6, DFU 1.1 §4.2, UM0424 §4.3.2 (the memory map). */
 #include "boot.h"
 
-_Static_assert(TAKEN / PAGE_SIZE == 5, "the memory map says so");
 enum { DEVICE = 1, CONFIGURATION = 2, STRING = 3 };
 enum { PRODUCT = 1, SERIAL = 2, MEMORY = 3 }; /* string indices */
 
@@ -78,8 +77,8 @@ static int string(unsigned index)
     case MEMORY:
         to = put_text(to, "@Internal Flash  /0x08000000/");
         for (unsigned unit = 100; unit; unit /= 10)
-            *to++ = (uint16_t)('0' + (S->app_end - FLASH_BASE) / PAGE_SIZE / unit % 10);
-        to = put_text(to, "*001Kg,005*001Ka");
+            *to++ = (uint16_t)('0' + (S->app_end - FLASH_BASE) / S->page_size / unit % 10);
+        to = put_text(to, S->page_size == 1024 ? "*001Kg,005*001Ka" : "*002Kg,004*002Ka");
         break;
     default:
         return USB_STALL;

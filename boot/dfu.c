@@ -46,7 +46,7 @@ static unsigned execute(bool go)
     } else if (S->wBlockNum) {
         error(DFU_ERR_STALLEDPKT);
     } else if (S->block[0] == DFUSE_SET_ADDRESS && S->length == 5) {
-        if (addr - FLASH_BASE >= S->app_end + TAKEN - FLASH_BASE)
+        if (addr - FLASH_BASE >= S->end - FLASH_BASE)
             error(DFU_ERR_TARGET);
         S->pointer = addr;
         S->stride = TRANSFER_SIZE;
@@ -132,7 +132,7 @@ static int send(void)
         return 4;
     }
     app_finish(false); /* a host that reads back has written all */
-    uint32_t addr = block_address(S->setup.wValue, size), end = S->app_end + TAKEN;
+    uint32_t addr = block_address(S->setup.wValue, size), end = S->end;
     unsigned room = addr < end ? end - addr : 0;
     S->dfu = DFU_UPLOAD_IDLE;
     if (size > room) {

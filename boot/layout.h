@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where things stand in flash, in the tail layout, with 1 KB pages:
+ * Where things stand in flash, in the tail layout:
  *
- *     0x08000000   the application; word 1 of its page 0 (the reset vector) names the stub
- *     …
- *     end − 5 KB   the journal: what the application's own reset vector was, and that it is valid
- *     end − 4 KB   the bootloader proper (3 KB), replaced by a self-update
- *     end − 1 KB   the stub: reset entry, boot decision, launch, installer; never replaced
+ *     1 KB pages       2 KB pages (256 KB of flash and up)
+ *     0x08000000       0x08000000   the application; word 1 of its page 0 (the reset vector) names the stub
+ *     …                …
+ *     end − 5 KB       end − 8 KB   the journal, a page: the application's own reset vector, and that it is valid
+ *     end − 4 KB       end − 5 KB   the bootloader proper (3 KB), replaced by a self-update
+ *     end − 1 KB       end − 2 KB   the stub, at the start of the last page: reset entry, boot
+ *                                   decision, launch, installer; never replaced
  *
- * The image as shipped is the stub first, then the bootloader proper: flashed to 0x08000000 it
- * starts there as the installer.
+ * The stub follows the proper everywhere, so that they reach each other. The image as shipped is the
+ * stub first, then the proper: flashed to 0x08000000 it starts there as the installer.
  */
 #ifndef BOOT_LAYOUT_H
 #define BOOT_LAYOUT_H
@@ -19,13 +21,24 @@
 #include "regs.h"
 
 enum {
-    PAGE_SIZE = 1024,
+    PAGE_SIZE_MAX = 2048,
     STUB_SIZE = 1024,
     PROPER_SIZE = 3072,
-    JOURNAL_SIZE = PAGE_SIZE,
-    TAKEN = STUB_SIZE + PROPER_SIZE + JOURNAL_SIZE, /* of flash, when installed */
-    STACK_TOP = 0x20001800,                         /* the end of the smallest part's RAM: 6 KB */
+    IMAGE_SIZE = STUB_SIZE + PROPER_SIZE,
+    STACK_TOP = 0x20001800, /* the end of the smallest part's RAM: 6 KB */
 };
+
+/* The size of a page, from where the stub stands: 2 KB on high density, where flash ends behind
+ * 128 KB (PM0075 §2.1). */
+static inline uint32_t page_size(uint32_t stub)
+{
+    return stub < FLASH_BASE + 128 * 1024 ? 1024 : 2048;
+}
+
+static inline uint32_t journal_of(uint32_t stub, uint32_t page)
+{
+    return ((stub - PROPER_SIZE) & ~(page - 1)) - page;
+}
 
 /*
  * A record of the journal: two words. A record is valid when its check fits; it is programmed after

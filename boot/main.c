@@ -59,8 +59,7 @@ static void clock_start(void)
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
 }
 
-/* Entered by the stub, on a fresh stack, with the valid record of the journal or, if there is none,
- * the journal's end. */
+/* Entered by the stub, on a fresh stack, with the journal's valid record, or NULL. */
 __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
 {
     uint32_t *word = (uint32_t *)SRAM_BASE;
@@ -70,11 +69,13 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         *word++ = 0;
     while (word < (uint32_t *)(S + 1))
         *word++ = 0xFFFFFFFF; /* NOTHING waits */
-    S->app_end = (uint32_t)stub_vectors + STUB_SIZE - TAKEN;
+    S->page_size = page_size((uint32_t)stub_vectors);
+    S->end = (uint32_t)stub_vectors + S->page_size;
+    S->app_end = journal_of((uint32_t)stub_vectors, S->page_size);
     S->pointer = FLASH_BASE;
     S->stride = TRANSFER_SIZE;
     S->dfu = DFU_IDLE;
-    if ((uint32_t)r < S->app_end + JOURNAL_SIZE) {
+    if (r) {
         S->valid = true;
         S->reset = S->recorded = r->reset;
     }

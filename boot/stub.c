@@ -38,14 +38,14 @@ static inline uint32_t here(void)
     return (uint32_t)stub_vectors;
 }
 
-static inline uint32_t proper(void)
-{
-    return here() - PROPER_SIZE;
-}
-
 static inline uint32_t journal(void)
 {
-    return proper() - JOURNAL_SIZE;
+    return journal_of(here(), page_size(here()));
+}
+
+static inline uint32_t journal_end(void)
+{
+    return journal() + page_size(here());
 }
 
 static _Noreturn inline void jump(uint32_t code, uint32_t argument)
@@ -55,11 +55,11 @@ static _Noreturn inline void jump(uint32_t code, uint32_t argument)
     __builtin_unreachable();
 }
 
-/* Into DFU. r: the valid record, or the end of the journal. */
-static _Noreturn inline void start_proper(uint32_t code, const struct record *r)
+/* Into DFU. r: the valid record, or NULL. */
+static _Noreturn inline void start_proper(uint32_t stub, const struct record *r)
 {
     __asm volatile("msr msp, %0" : : "r"(STACK_TOP));
-    jump(code, (uint32_t)r);
+    jump(stub - PROPER_SIZE, (uint32_t)r);
 }
 
 /* --- flash: erase and program in place, read back ----------------------------------------------- */
@@ -94,7 +94,7 @@ SERVICE flash_erase(uint32_t page)
     (void)FLASH_REGS->SR; /* BSY rises one cycle late (errata sheet of F10xx8/B) */
     wait();
     uint32_t all = 0xFFFFFFFF;
-    for (uint32_t i = 0; i < PAGE_SIZE; i += 4)
+    for (uint32_t i = 0; i < page_size(here() | page); i += 4)
         all &= *(const volatile uint32_t *)(page + i);
     return end(all == 0xFFFFFFFF, DFU_ERR_ERASE);
 }
@@ -114,7 +114,7 @@ SERVICE flash_program(uint32_t addr, uint16_t value)
 /* The first record behind the last that was ever used. */
 static uint32_t journal_free(void)
 {
-    uint32_t r = proper();
+    uint32_t r = journal_end();
 
     while (r > journal() && (((const uint32_t *)r)[-1] & ((const uint32_t *)r)[-2]) == 0xFFFFFFFF)
         r -= sizeof(struct record);
@@ -143,7 +143,7 @@ SERVICE journal_write(uint32_t reset)
 {
     uint32_t r = journal_free();
 
-    if (r == proper()) {
+    if (r == journal_end()) {
         r = journal();
         enum dfu_status status = flash_erase(r);
         if (status != DFU_OK)
@@ -154,49 +154,46 @@ SERVICE journal_write(uint32_t reset)
 
 /* --- installing --------------------------------------------------------------------------------- */
 
-/* Erases a page and, if there is anything to copy, makes it equal to `from`, trying until it is. */
-static void copy_page(uint32_t to, uint32_t from)
-{
-    enum dfu_status status;
-
-    do {
-        status = flash_erase(to);
-        for (uint32_t i = 0; i < PAGE_SIZE && from && status == DFU_OK; i += 2) {
-            uint16_t value = *(const uint16_t *)(from + i);
-            if (value != 0xFFFF)
-                status = flash_program(to + i, value);
-        }
-    } while (status != DFU_OK);
-}
-
 /*
- * Runs from 0x08000000 and moves everything to the end of flash: first the journal is cleared, so
- * that no record of former times speaks for the application, then the bootloader proper, and last
- * the stub. So a stub that stands complete says that everything does. A power cut anywhere before
- * starts this again; page 0 is not touched, it leads here, and when all stands, on into DFU: as long
- * as page 0 is the installer's there is no application, whatever the journal says (a probe may have
- * put the image over page 0 of one).
+ * Runs from 0x08000000 and moves everything to the end of flash, page by page: first the journal is
+ * cleared, so that no record of former times speaks for the application, then the bootloader proper,
+ * and last the stub. So a stub that stands complete says that everything does. A power cut anywhere
+ * before starts this again; page 0 is not touched, it leads here, and when all stands, on into DFU:
+ * as long as page 0 is the installer's there is no application, whatever the journal says (a probe may
+ * have put the image over page 0 of one).
  */
 static _Noreturn void install(void)
 {
-    uint32_t low = here(), from = 0;
-    uint32_t stub = low + FLASH_SIZE_KB * 1024U - STUB_SIZE;
+    uint32_t low = here(), end = low + FLASH_SIZE_KB * 1024U, page = page_size(end - 1);
+    uint32_t stub = end - page;
+    bool installed = true;
 
-    for (uint32_t i = 0; i < STUB_SIZE; i += 4) {
-        if (*(const uint32_t *)(stub + i) == *(const uint32_t *)(low + i))
-            continue;
-        FLASH_REGS->KEYR = FLASH_KEY1; /* locked since reset; PM0075 §2.3.1 */
-        FLASH_REGS->KEYR = FLASH_KEY2;
-        for (uint32_t to = stub - PROPER_SIZE - JOURNAL_SIZE; to < stub; to += PAGE_SIZE) {
-            copy_page(to, from);
-            from = from ? from + PAGE_SIZE : low + STUB_SIZE;
+    for (uint32_t i = 0; i < STUB_SIZE; i += 4)
+        installed &= *(const uint32_t *)(stub + i) == *(const uint32_t *)(low + i);
+    if (installed)
+        start_proper(stub, 0);
+
+    FLASH_REGS->KEYR = FLASH_KEY1; /* locked since reset; PM0075 §2.3.1 */
+    FLASH_REGS->KEYR = FLASH_KEY2;
+    for (uint32_t at = journal_of(stub, page); at < end;) {
+        enum dfu_status status = DFU_OK;
+        if (!(at & (page - 1)))
+            status = flash_erase(at);
+        uint32_t from = at - stub; /* in the image: the stub first */
+        if (from >= STUB_SIZE)
+            from += IMAGE_SIZE;
+        if (from >= STUB_SIZE || at >= stub) {
+            uint16_t value = from < IMAGE_SIZE ? *(const uint16_t *)(low + from) : 0xFFFF;
+            if (value != 0xFFFF && status == DFU_OK)
+                status = flash_program(at, value);
         }
-        copy_page(stub, low);
-        SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
-        for (;;) {
-        }
+        at += 2;
+        if (status != DFU_OK)
+            at = (at - 2) & ~(page - 1); /* once more */
     }
-    start_proper(stub - PROPER_SIZE, (const struct record *)(stub - PROPER_SIZE));
+    SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+    for (;;) {
+    }
 }
 
 /*
@@ -225,10 +222,12 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
     RCC->APB1ENR = 0;
 
     const struct record *r = (const struct record *)journal();
-    while ((uint32_t)r < proper() && !record_valid(r))
-        r++;
-    if (!dfu && (uint32_t)r < proper())
+    while (!record_valid(r))
+        if ((uint32_t)++r == journal_end()) {
+            r = 0;
+            break;
+        }
+    if (!dfu && r)
         jump(r->reset, cause); /* the stack pointer is the application's: word 0 is its own */
-
-    start_proper(proper(), r);
+    start_proper(here(), r);
 }
