@@ -66,7 +66,7 @@ $B/bin/caboose-sim: $B/obj/sim/main.o $(SERVE) $B/libsim.a $B/libimage.a
 
 $B/bin/caboose-sim-ctl: sim/usbfs/ctl.c
 	@mkdir -p $(@D)
-	$(CC) $(HOSTFLAGS) $< -o $@
+	$(CC) $(filter-out -MMD -MP,$(HOSTFLAGS)) $< -o $@
 
 $B/bin/caboose-with-board: sim/usbfs/with-board
 	@mkdir -p $(@D)
@@ -75,7 +75,7 @@ $B/bin/caboose-with-board: sim/usbfs/with-board
 # A library that is loaded in front of the C library: it must define what it wraps.
 $B/lib/caboose-usbfs.so: $(wildcard sim/usbfs/preload*.c) | $B/bin/caboose-sim-ctl
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -Wconversion,$(HOSTFLAGS)) -shared -fPIC $(filter %.c,$^) -o $@ -ldl -lpthread
+	$(CC) $(filter-out -Wconversion -MMD -MP,$(HOSTFLAGS)) -shared -fPIC $(filter %.c,$^) -o $@ -ldl -lpthread
 
 # --- the firmware -------------------------------------------------------------------------------
 
@@ -91,7 +91,8 @@ SUPPORT := $(filter-out $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/t
 
 GUESTFLAGS := -mcpu=cortex-m3 -mthumb -std=gnu11 -Os -Wall -Wextra -ffunction-sections -fdata-sections \
               -I. -nostartfiles -Wl,--gc-sections --specs=nano.specs
-$B/tests/firmware/%.elf: tests/firmware/%.c tests/firmware/startup.c tests/firmware/stm32.ld
+$B/tests/firmware/%.elf: tests/firmware/%.c tests/firmware/startup.c tests/firmware/stm32.ld \
+        $(wildcard tests/firmware/*.h)
 	@mkdir -p $(@D)
 	$(ARM)gcc $(GUESTFLAGS) -T tests/firmware/stm32.ld $(filter %.c,$^) -o $@
 $B/tests/firmware/%.bin: $B/tests/firmware/%.elf
