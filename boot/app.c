@@ -80,7 +80,7 @@ static unsigned settle(uint32_t page, bool go)
             if (want[i ^ 2] != have[i ^ 2])
                 S->status = (uint8_t)stub_flash_program(page + (i ^ 2) * 2, want[i ^ 2]);
     }
-    return erase ? ERASE_WORK + solid : differ;
+    return !differ ? 0 : (S->dirty ? 0 : REVOKE_WORK) + (erase ? ERASE_WORK + solid : differ);
 }
 
 /* The host's bytes for [addr, addr + size), within a page; none: settle what waits there. */

@@ -31,9 +31,9 @@ enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 
 /* Work on flash is counted in half-words programmed: 52.5 µs each, typically (DS5319 table 28). */
 enum {
-    ERASE_WORK = 572,  /* a page: 30 ms; 20 to 40 */
-    RECORD_WORK = 8,   /* the journal: a record zeroed, one written */
-    LONG_WORK = 19000, /* a second */
+    ERASE_WORK = 572, /* a page: 30 ms; 20 to 40 */
+    REVOKE_WORK = 4,  /* the journal's record zeroed */
+    RECORD_WORK = 8,  /* the journal: a record zeroed, one written */
 };
 
 /* How long the host has to see dfuMANIFEST and say -R before the application is started. */

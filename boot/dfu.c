@@ -46,10 +46,12 @@ static unsigned execute(bool go)
     } else if (S->wBlockNum) {
         error(DFU_ERR_STALLEDPKT);
     } else if (S->block[0] == DFUSE_SET_ADDRESS && S->length == 5) {
-        if (addr - FLASH_BASE >= S->end - FLASH_BASE)
+        if (addr - FLASH_BASE >= S->end - FLASH_BASE) {
             error(DFU_ERR_TARGET);
-        S->pointer = addr;
-        S->stride = TRANSFER_SIZE;
+        } else {
+            S->pointer = addr;
+            S->stride = TRANSFER_SIZE;
+        }
     } else if (S->block[0] == DFUSE_ERASE && S->length == 5) {
         if (!in_app(addr, 1))
             error(DFU_ERR_TARGET);
@@ -66,12 +68,11 @@ static unsigned execute(bool go)
     return 0;
 }
 
-/* Steps of finishing while what is left is short; else one, so that the host is heard in between. */
+/* Some steps of finishing, half a second at most; then the host is heard again. */
 static void finish_some(void)
 {
-    do
+    for (unsigned i = 0; i < 8 && S->finishing; i++)
         app_finish_step(true);
-    while (S->finishing && app_finish_step(false) < LONG_WORK);
     if (S->status != DFU_OK)
         S->dfu = DFU_ERROR;
 }
@@ -107,12 +108,11 @@ static int tell_status(void)
     } else if (S->dfu == DFU_MANIFEST_SYNC && !S->finishing) {
         busy = true;
         S->dfu = DFU_MANIFEST;
-        if (S->valid)
-            S->leave_ms = LEAVE_MS;
-        else
+        S->leave_ms = LEAVE_MS;
+        if (!S->valid)
             error(DFU_ERR_FIRMWARE);
     }
-    unsigned ms = busy ? BUSY_MS + (work * 430 >> 13) : 0; /* 52.5 µs for each half-word */
+    unsigned ms = busy ? BUSY_MS + (work * 3441 >> 16) : 0; /* 52.5 µs for each half-word */
     uint32_t *reply = (uint32_t *)(void *)S->page; /* bStatus, bwPollTimeout[3], bState, iString */
     reply[0] = S->status | ms << 8;
     reply[1] = S->dfu;

@@ -2,10 +2,12 @@
 /*
  * The DFU state machine of a DfuSe device in DFU mode, as a table: what a request means in a state.
  *
- * DFU 1.1 appendix A.2, with AN3156's additions (commands, leave from dfuIDLE) and two deviations
- * that tools need: CLRSTATUS leads to dfuIDLE from everywhere (OpenMV's pydfu, ST's DfuSeDemo use
- * it to get there), and GETSTATUS and GETSTATE are answered in every state (DFU 1.1 wants a STALL in
- * dfuDNBUSY; fwupd takes a STALLed GETSTATUS for "appIDLE, OK").
+ * DFU 1.1 appendix A.2, with AN3156's additions (commands, leave from dfuIDLE) and what tools need:
+ * CLRSTATUS leads to dfuIDLE from everywhere (OpenMV's pydfu, ST's DfuSeDemo use it to get there);
+ * GETSTATUS and GETSTATE are answered in every state (DFU 1.1 wants a STALL in dfuDNBUSY; fwupd takes
+ * a STALLed GETSTATUS for "appIDLE, OK"); ABORT is accepted while a download waits for GETSTATUS; DETACH
+ * everywhere (dfu-util -R and -e). Once dfuMANIFEST was told nothing changes the mind: the rest is
+ * STALLed, the state stays.
  */
 #ifndef CORE_DFU_STATE_H
 #define CORE_DFU_STATE_H
