@@ -498,8 +498,9 @@ static uint32_t unalias(const struct board *b, uint32_t addr)
     return addr < shown[b->boot].size ? addr + shown[b->boot].base : addr;
 }
 
-/* The two APB bridges' address range, where this part has no peripheral: APB knows no errors, so that
- * a bridge answers 0 and drops writes; firmware made for a larger part goes on (RM0008 §3.3). */
+/* The two APB bridges' address range, where this part has no peripheral. That a bridge answers 0 and
+ * drops writes there is inferred, from firmware that does it on purpose and from APB 2.0 having no
+ * error signal: UNVERIFIED; RM0008 §3.3 says "reserved". A broken rule in any case. */
 static bool apb_hole(struct board *b, uint32_t addr)
 {
     if (addr < UINT32_C(0x40000000) || addr >= UINT32_C(0x40018000))

@@ -82,11 +82,11 @@ static const uint16_t program[] = {
 // clang-format on
 enum { PROGRAM_AT = 0x150, BKPT = 0xBE00 };
 
-struct image image_build(size_t size, uint64_t seed, unsigned kind)
+struct app app_build(size_t size, uint64_t seed, unsigned kind)
 {
     if (size < APP_SMALLEST)
         size = APP_SMALLEST;
-    struct image image = {.data = malloc(size), .size = size};
+    struct app image = {.data = malloc(size), .size = size};
     uint64_t random = seed;
 
     for (size_t i = 0; i < size; i++)
@@ -106,9 +106,9 @@ struct image image_build(size_t size, uint64_t seed, unsigned kind)
     return image;
 }
 
-struct image image_load(const char *path)
+struct app app_load(const char *path)
 {
-    struct image image = {0};
+    struct app image = {0};
     FILE *f = fopen(path, "rb");
     long size;
 
@@ -123,10 +123,10 @@ struct image image_load(const char *path)
     return image;
 }
 
-void image_free(struct image *image)
+void app_free(struct app *image)
 {
     free(image->data);
-    *image = (struct image){0};
+    *image = (struct app){0};
 }
 
 /* --- boards ------------------------------------------------------------------------------------- */
@@ -169,36 +169,64 @@ bool hears(struct board *b, const char *text, unsigned timeout_ms)
     return strstr(said, text);
 }
 
-struct board *new_board(const char *part, uint64_t seed)
+struct board *new_board_timed(const char *part, uint64_t seed, enum board_timing timing)
 {
-    struct board *b = board_new(
-        &(struct board_config){.part = part, .seed = seed, .uart = on_uart, .log = on_log});
-    struct image bootloader = image_load(BOOTLOADER);
+    struct board *b = board_new(&(struct board_config){
+        .part = part, .seed = seed, .timing = timing, .uart = on_uart, .log = on_log});
+    struct app bootloader = app_load(BOOTLOADER);
 
     forget();
     if (b && bootloader.size)
         board_load(b, FLASH, bootloader.data, bootloader.size);
-    image_free(&bootloader);
+    app_free(&bootloader);
     return b;
 }
 
-struct host host_on_new_board(const char *part)
+struct board *new_board(const char *part, uint64_t seed)
 {
-    struct host h = {.board = new_board(part, 1)};
+    return new_board_timed(part, seed, BOARD_TYPICAL);
+}
 
-    board_power(h.board, true);
-    usb_plug(h.board);
+static struct host installed_on(struct board *b)
+{
+    struct host h = {.board = b};
+
+    board_power(b, true);
+    usb_plug(b);
     host_enumerate(&h);
     return h;
 }
 
-struct host host_with_application(const char *part, const struct image *app)
+struct host host_on_new_board(const char *part)
 {
-    struct host h = host_on_new_board(part);
+    return installed_on(new_board(part, 1));
+}
+
+static struct host loaded(struct board *b, const struct app *app)
+{
+    struct host h = installed_on(b);
 
     if (!flash_application(&h, app))
         fprintf(stderr, "the first application cannot be downloaded\n");
     board_power(h.board, false);
+    return h;
+}
+
+struct host host_with_application(const char *part, const struct app *app)
+{
+    return loaded(new_board(part, 1), app);
+}
+
+struct host host_in_dfu(const char *part, const struct app *app, enum board_timing timing)
+{
+    struct host h = loaded(new_board_timed(part, 1, timing), app);
+
+    board_power(h.board, true);
+    if (!hears(h.board, app->tag, 20))
+        fprintf(stderr, "the first application does not run\n");
+    board_press_reset(h.board, 20 * BOARD_MS);
+    if (!host_enumerate(&h))
+        fprintf(stderr, "the reset button does not lead to DFU\n");
     return h;
 }
 
@@ -260,7 +288,7 @@ uint32_t app_room(const struct board *b)
     return board_flash_size(b) - TAKEN_BY_BOOTLOADER;
 }
 
-bool flash_holds(const struct board *b, const struct image *image)
+bool flash_holds(const struct board *b, const struct app *image)
 {
     uint8_t *dump = flash_dump(b);
     bool led = get32(dump + 4) - FLASH >= board_flash_size(b) - PAGE &&
@@ -503,7 +531,7 @@ bool dfu_leave(struct host *h, uint16_t wValue)
     return status_is(h, DFU_MANIFEST);
 }
 
-bool flash_application(struct host *h, const struct image *app)
+bool flash_application(struct host *h, const struct app *app)
 {
     return dfu_open(h) && dfu_download_like_dfu_util(h, FLASH, app->data, app->size);
 }

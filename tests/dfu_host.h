@@ -5,7 +5,7 @@
  * is returned, and the test says what that means.
  *
  *     struct host h = host_on_new_board("stm32f103c8");      // installed, enumerated
- *     struct image app = image_build(8192, 1, 0);
+ *     struct app app = app_build(8192, 1, 0);
  *     dfu_download_like_dfu_util(&h, FLASH, app.data, app.size) && dfu_leave(&h, 2)
  *     hears(h.board, app.tag, 500)                            // it runs
  */
@@ -31,7 +31,7 @@ enum {
 
 /* --- applications ------------------------------------------------------------------------------- */
 
-struct image {
+struct app {
     uint8_t *data;
     size_t size;
     char tag[5]; /* what the program says on USART1 when it starts */
@@ -50,9 +50,9 @@ enum image_kind {
     IMAGE_FILLS_RESERVED_VECTORS = 1, /* words 0x1C to 0x28 are not zero */
     IMAGE_BREAKS = 2,                 /* the first instruction is BKPT */
 };
-struct image image_build(size_t size, uint64_t seed, unsigned kind);
-struct image image_load(const char *path); /* size 0: it cannot be read */
-void image_free(struct image *image);
+struct app app_build(size_t size, uint64_t seed, unsigned kind);
+struct app app_load(const char *path); /* size 0: it cannot be read */
+void app_free(struct app *image);
 
 /* --- boards ------------------------------------------------------------------------------------- */
 
@@ -85,10 +85,13 @@ struct host {
 /* A board without power whose flash holds the bootloader at 0x08000000, as a probe leaves it. What
  * its applications say on USART1 is heard by heard() until forget(). */
 struct board *new_board(const char *part, uint64_t seed);
+struct board *new_board_timed(const char *part, uint64_t seed, enum board_timing timing);
 /* The same, powered, its cable plugged; it has installed itself and is enumerated. */
 struct host host_on_new_board(const char *part);
 /* The same with an application downloaded, the board without power. */
-struct host host_with_application(const char *part, const struct image *app);
+struct host host_with_application(const char *part, const struct app *app);
+/* The same in DFU, by the reset button. */
+struct host host_in_dfu(const char *part, const struct app *app, enum board_timing timing);
 
 const char *heard(void);
 void forget(void);
@@ -103,7 +106,7 @@ uint8_t *flash_dump(const struct board *b); /* board_flash_size() bytes, to be f
 uint32_t flash_word(const struct board *b, uint32_t addr);
 uint32_t app_room(const struct board *b); /* bytes from 0x08000000 to the bootloader's */
 /* Flash holds the image, but for the reset vector, which leads into the bootloader. */
-bool flash_holds(const struct board *b, const struct image *image);
+bool flash_holds(const struct board *b, const struct app *image);
 
 struct work { /* flash operations */
     uint64_t erases, halfwords;
@@ -147,7 +150,7 @@ bool dfu_read(struct host *h, uint32_t addr, void *data, size_t size, unsigned b
 bool dfu_leave(struct host *h, uint16_t wValue);
 
 /* dfu_open(), dfu_download_like_dfu_util() at 0x08000000. */
-bool flash_application(struct host *h, const struct image *app);
+bool flash_application(struct host *h, const struct app *app);
 
 /* --- cutting the power everywhere ---------------------------------------------------------------- */
 

