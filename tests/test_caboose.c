@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* The command caboose as its users start it, on Debian's libusb and directly over USB/IP, against the
+ * simulated board. */
+#include "session.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(caboose, .fini = session_end_all, .timeout = 120);
+
+enum link { LIBUSB, USBIP, LINKS };
+static const char *const link_names[] = {"libusb", "USB/IP"};
+
+/* caboose COMMAND ARGUMENTS */
+__attribute__((format(printf, 4, 5))) static struct outcome caboose(
+    struct session *s, enum link link, const char *command, const char *format, ...)
+{
+    char arguments[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(arguments, sizeof arguments, format, args);
+    va_end(args);
+    if (link == LIBUSB)
+        return on_board(s, "build/bin/caboose %s %s", command, arguments);
+    return run(s, "build/bin/caboose %s --usbip %s %s", command, s->usbip, arguments);
+}
+
+#define HSI    "build/examples/hsi.bin"
+#define BLINKY "build/examples/blinky.elf"
+#define HELLO  "blinky 1: hello from 0x08000000"
+
+static void back_to_dfu(struct session *s)
+{
+    session_press_reset(s);
+    cr_assert(session_in_dfu(s));
+    session_forget(s);
+}
+
+static void expect_good(struct outcome o, const char *what, enum link link)
+{
+    cr_expect_eq(
+        o.code, 0, "%s over %s: exit code %d\n%s%s", what, link_names[link], o.code, o.out, o.err);
+}
+
+Test(caboose, lists_the_board)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        struct outcome o = caboose(s, link, "list", "%s", "");
+        expect_good(o, "list", link);
+        cr_expect(strstr(o.out, "0483:df11 "), "%s", o.out);
+        cr_expect(strstr(o.out, "writable=0x08000000-0x0800ebff (59 KiB)"), "%s", o.out);
+        cr_expect(strchr(o.out, '\n') && !strchr(o.out, '\n')[1], "more than one line: %s", o.out);
+        o = caboose(s, link, "list", "--json");
+        expect_good(o, "list --json", link);
+        cr_expect(strstr(o.out, "\"product\": \"df11\""), "%s", o.out);
+        o = caboose(s, link, "info", "%s", "");
+        expect_good(o, "info", link);
+        cr_expect(strstr(o.out, "0x0800ec00-0x0800ffff"), "%s", o.out);
+    }
+}
+
+Test(caboose, flashes_elf_and_raw_files_verifies_and_starts_them)
+{
+    static const struct {
+        const char *file, *banner;
+    } files[] = {
+        {"build/examples/large.elf",    "large 1: 20480 bytes, crc ok"},
+        {HSI,                           "hsi 1: interrupts work"      },
+        {"build/examples/vectors.bin",  "vectors 1: reserved vectors" },
+        {"build/examples/usbdev-2.elf", "usbdev 2: configured"        },
+        {BLINKY,                        HELLO                         },
+    };
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+            struct outcome o = caboose(s, link, "flash", "%s", files[i].file);
+            expect_good(o, files[i].file, link);
+            cr_expect(strstr(o.out, "verified"), "%s", o.out);
+            session_sleep(s, "900ms");
+            cr_expect(session_heard(s, files[i].banner), "%s over %s says: %s", files[i].file,
+                link_names[link], session_text(s));
+            session_power_cycle(s);
+            cr_expect(!session_in_dfu(s));
+            back_to_dfu(s);
+        }
+    }
+}
+
+Test(caboose, same_image_again_changes_nothing)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        expect_good(caboose(s, link, "flash", "%s", BLINKY), "flash", link);
+        session_sleep(s, "500ms");
+        back_to_dfu(s);
+        uint64_t before = session_count(s, "flash_operations");
+        expect_good(caboose(s, link, "flash", "%s", BLINKY), "flash again", link);
+        session_sleep(s, "900ms");
+        cr_expect(session_heard(s, HELLO));
+        cr_expect_eq(session_count(s, "flash_operations") - before, 0);
+    }
+}
+
+Test(caboose, reads_back_what_was_written_and_leaves)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        char path[64];
+        size_t size, n;
+        expect_good(caboose(s, link, "flash", "--no-leave %s", HSI), "flash --no-leave", link);
+        session_sleep(s, "1s");
+        cr_expect_str_eq(session_text(s), "", "it was started");
+        uint8_t *file = file_read(HSI, &n), *back;
+
+        expect_good(caboose(s, link, "read", "@/all"), "read", link);
+        snprintf(path, sizeof path, "%s/all", s->dir);
+        back = file_read(path, &size);
+        cr_assert_eq(size, (size_t)SESSION_FLASH);
+        cr_expect_arr_eq(back, file, n);
+        cr_expect_arr_eq(back + 0xF000, session_flash(s, 0) + 0xF000, 4096);
+
+        expect_good(
+            caboose(s, link, "read", "--address 0x08000010 --size 100 @/part"), "read", link);
+        snprintf(path, sizeof path, "%s/part", s->dir);
+        back = file_read(path, &size);
+        cr_assert_eq(size, (size_t)100);
+        cr_expect_arr_eq(back, file + 16, 100);
+
+        expect_good(caboose(s, link, "leave", "%s", ""), "leave", link);
+        session_sleep(s, "900ms");
+        cr_expect(session_heard(s, "hsi 1: interrupts work"));
+    }
+}
+
+Test(caboose, what_was_erased_is_gone)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        expect_good(caboose(s, link, "flash", "%s", "build/examples/large.bin"), "flash", link);
+        session_sleep(s, "900ms");
+        back_to_dfu(s);
+        uint8_t boot[4096];
+        memcpy(boot, session_flash(s, 0) + 0xF000, sizeof boot);
+        expect_good(caboose(s, link, "erase", "%s", ""), "erase", link);
+        session_sleep(s, "4s");
+        session_power_cycle(s);
+        cr_expect(
+            session_in_dfu(s), "erased over %s, it runs: %s", link_names[link], session_text(s));
+        const uint8_t *flash = session_flash(s, 0);
+        size_t left = 0;
+        for (size_t i = 8; i < 59 * 1024; i++)
+            left += flash[i] != 0xFF;
+        cr_expect_eq(left, 0, "%zu bytes are left", left);
+        cr_expect_arr_eq(boot, flash + 0xF000, sizeof boot);
+    }
+}
+
+Test(caboose, same_session_twice_takes_the_same_time_and_the_same_steps)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        char *trace[2];
+        uint64_t now[2];
+        for (unsigned i = 0; i < 2; i++) {
+            char path[64];
+            struct session *s = session_new("--trace usb,flash --trace-file @/trace");
+            caboose(s, link, "flash", "%s", "build/examples/usbdev.elf");
+            session_sleep(s, "500ms");
+            now[i] = session_now(s);
+            session_end(s);
+            snprintf(path, sizeof path, "%s/trace", s->dir);
+            trace[i] = (char *)file_read(path, NULL);
+        }
+        cr_expect_eq(now[0], now[1], "%s: %llu ns, %llu ns", link_names[link],
+            (unsigned long long)now[0], (unsigned long long)now[1]);
+        cr_assert(strlen(trace[0]) > 10000);
+        cr_expect(!strcmp(trace[0], trace[1]), "%s: the traces differ", link_names[link]);
+    }
+}
+
+/* --- bad input ---------------------------------------------------------------------------------- */
+
+/* One line that says what and what to do; an exit code; and the board is as it was. */
+static void expect_refused(struct session *s, struct outcome o, const char *what, const char *says,
+    const char *advises, uint64_t operations)
+{
+    cr_expect(o.code > 0 && o.code < 124, "%s: exit code %d", what, o.code);
+    cr_expect(o.one_line_of_error, "%s: not one line: %s", what, o.err);
+    cr_expect(!strncmp(o.err, "caboose: ", 9), "%s: who says: %s", what, o.err);
+    cr_expect(strstr(o.err, says), "%s: '%s' is missing: %s", what, says, o.err);
+    cr_expect(strstr(o.err, advises), "%s: '%s' is missing: %s", what, advises, o.err);
+    cr_expect_eq(session_count(s, "flash_operations"), operations, "%s: flash was changed", what);
+}
+
+static void make(struct session *s, const char *command)
+{
+    struct outcome o = run(s, "sh -c '%s'", command);
+    cr_assert_eq(o.code, 0, "%s: %s", command, o.err);
+}
+
+Test(caboose, bad_files_and_addresses_are_refused_in_one_line_and_change_nothing)
+{
+    static const struct {
+        const char *what, *arguments, *says, *advises;
+    } cases[] = {
+        {"no such file",        "@/none.bin",                "@/none.bin: No such file",          ""                   },
+        {"unreadable file",     "@/",                        "cannot read @/: Is a directory",    ""                   },
+        {"empty file",          "@/empty",                   "@/empty is empty",                  "did the build fail?"},
+        {"too large",           "@/huge",                    "@/huge: too large by 9584 bytes",   "0x0800ebff"         },
+        {"too large by one",    "@/one",                     "@/one: too large by 1 byte",        "0x0800ebff"         },
+        {"forced too large",    "--force @/huge",            "@/huge: too large by 9584 bytes",   "0x0800ebff"         },
+        {"another machine",     "/bin/true",                 "/bin/true is a program for x86-64", "arm-none-eabi-gcc"  },
+        {"corrupt hex",         "@/bad.hex",                 "@/bad.hex, line 2: the checksum",   "damaged"            },
+        {"truncated hex",       "@/cut.hex",                 "@/cut.hex",                         ""                   },
+        {"corrupt .dfu",        "@/bad.dfu",                 "@/bad.dfu has a wrong checksum",    "copy it again"      },
+        {"truncated .dfu",      "@/cut.dfu",                 "@/cut.dfu",                         ""                   },
+        {"truncated ELF",       "@/cut.elf",                 "@/cut.elf",                         ""                   },
+        {".dfu for another",    "@/other.dfu",               "is for 1209:0001",                  "--force"            },
+        {"no vectors",          "README.md",                 "README.md: there is no program",    "--force"            },
+        {"another address",     "--address 0x08001000 " HSI, HSI ": the program does not fit",
+         "--force"                                                                                                     },
+        {"a zero is missing",   "--address 0x0800000 " HSI,  "0x0800000 is not an address",
+         "did you mean 0x08000000?"                                                                                    },
+        {"into the bootloader", "--address 0x0800f000 " HSI, "0x0800f000 is not writable",
+         "0x0800ebff"                                                                                                  },
+        {"into the RAM",        "--address 0x20000000 " HSI, "0x20000000 is not",                 "writable"           },
+        {"not an address",      "--address here " HSI,       "here is not 0xADDRESS",             "0x08000000"         },
+        {"no file",             "",                          "usage",                             "caboose help flash" },
+        {"another board",       "-d 1209:0001 " HSI,         "",                                  ""                   },
+        {"another serial",      "-S 123 " HSI,               "",                                  ""                   },
+        {"no such alternate",   "-a 3 " HSI,                 "3",                                 ""                   },
+    };
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        const uint8_t *before = session_flash(s, 1);
+        make(s, ": >@/empty");
+        make(s, "head -c 70000 /dev/zero | tr \"\\0\" a >@/huge");
+        make(s, "head -c 60417 build/examples/large.bin >@/one; truncate -s 60417 @/one");
+        make(s, "arm-none-eabi-objcopy -O ihex " BLINKY " @/good.hex");
+        make(s, "sed \"2s/^:10/:11/\" @/good.hex >@/bad.hex; sed \\$d @/good.hex >@/cut.hex");
+        make(s, "sed \"2s/^\\(:.\\{12\\}\\)./\\1F/;2s/^\\(:.\\{20\\}\\)./\\10/\" @/good.hex "
+                ">@/bad.hex");
+        make(s, "build/bin/caboose pack -q @/bad.dfu --address 0x08000000 " HSI);
+        make(s, "head -c 600 @/bad.dfu >@/cut.dfu; head -c 600 " BLINKY " >@/cut.elf");
+        make(s, "printf xxxx | dd of=@/bad.dfu bs=1 seek=400 conv=notrunc 2>&1");
+        make(s, "build/bin/caboose pack -q @/other.dfu -d 1209:0001 --address 0x08000000 " HSI);
+        uint64_t operations = session_count(s, "flash_operations");
+        for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            char says[128];
+            const char *rest = cases[i].says, *at = strchr(rest, '@');
+            snprintf(says, sizeof says, "%.*s%s%s", (int)(at ? at - rest : 0), rest,
+                at ? s->dir : "", at ? at + 1 : rest);
+            struct outcome o = caboose(s, link, "flash", "%s", cases[i].arguments);
+            expect_refused(s, o, cases[i].what, says, cases[i].advises, operations);
+        }
+        cr_expect_arr_eq(before, session_flash(s, 0), SESSION_FLASH);
+        cr_expect(session_in_dfu(s));
+        expect_good(caboose(s, link, "flash", "%s", BLINKY), "flash afterwards", link);
+    }
+}
+
+Test(caboose, reading_and_erasing_elsewhere_is_refused)
+{
+    static const struct {
+        const char *command, *arguments, *says, *advises;
+    } cases[] = {
+        {"read",  "@/x --address 0x0800000 --size 16",    "0x0800000 is not an address", "0x08000000?"},
+        {"read",  "@/x --address 0x0800fff0 --size 17",   "only 16 of 17 bytes",         "readable"   },
+        {"read",  "@/x --size 0",                         "--size 0",                    "help"       },
+        {"read",  "/nonexistent/x",                       "cannot write /nonexistent/x", ""           },
+        {"erase", "--address 0x0800f000 --size 1024",     "0x0800f000 is not",           "0x0800ebff" },
+        {"erase", "--address 0x08000000",                 "--size",                      "neither"    },
+        {"erase", "--address 0x0800e800 --size 0x800000", "",                            ""           },
+        {"flash", "--frobnicate " HSI,                    "frobnicate",                  "help"       },
+        {"frob",  "",                                     "frob is not a command",       "flash"      },
+    };
+    struct session *s = session_new("");
+    uint64_t operations = session_count(s, "flash_operations");
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        expect_refused(s, caboose(s, USBIP, cases[i].command, "%s", cases[i].arguments),
+            cases[i].arguments, cases[i].says, cases[i].advises, operations);
+}
+
+Test(caboose, no_board_is_one_line_that_says_what_to_do)
+{
+    struct session *s = session_new("");
+    uint64_t operations = session_count(s, "flash_operations");
+    session_say(s, "unplug");
+    for (enum link link = 0; link < LINKS; link++) {
+        expect_refused(s, caboose(s, link, "flash", "%s", HSI), "flash", "no board in DFU mode",
+            "start its bootloader", operations);
+        expect_refused(s, caboose(s, link, "info", "%s", ""), "info", "no board in DFU mode",
+            "start its bootloader", operations);
+        expect_refused(s, caboose(s, link, "leave", "%s", ""), "leave", "no board in DFU mode",
+            "start its bootloader", operations);
+        expect_refused(s, caboose(s, link, "read", "@/x"), "read", "no board in DFU mode",
+            "start its bootloader", operations);
+        expect_refused(s, caboose(s, link, "erase", "%s", ""), "erase", "no board in DFU mode",
+            "start its bootloader", operations);
+    }
+}
+
+Test(caboose, a_board_that_runs_its_firmware_is_not_written_to)
+{
+    struct session *s = session_new("");
+    caboose(s, USBIP, "flash", "%s", "build/examples/usbdev.elf");
+    session_sleep(s, "1s");
+    cr_assert_str_eq(session_ids(s), "1209:0001");
+    uint64_t operations = session_count(s, "flash_operations");
+    for (enum link link = 0; link < LINKS; link++)
+        expect_refused(s, caboose(s, link, "flash", "%s", HSI), "flash", "no board in DFU mode",
+            "start its bootloader", operations);
+}
+
+Test(caboose, a_refused_connection_is_one_line_that_says_what_to_do)
+{
+    struct session *s = session_new("");
+    uint64_t operations = session_count(s, "flash_operations");
+    struct outcome o = run(s, "build/bin/caboose flash --usbip 127.0.0.1:1 " HSI);
+    expect_refused(s, o, "refused", "cannot connect to 127.0.0.1 port 1: Connection refused",
+        "is caboose-sim or usbipd running", operations);
+    o = run(s, "build/bin/caboose flash --usbip 127.0.0.1:none " HSI);
+    expect_refused(s, o, "no port", "none", "", operations);
+}
+
+Test(caboose, a_cable_pulled_half_way_is_told_and_the_next_time_it_works)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        session_say(s, "fault 500 unplug");
+        struct outcome o = caboose(s, link, "flash", "%s", "build/examples/large.bin");
+        cr_expect(o.code > 0 && o.code < 124, "%s: exit code %d", link_names[link], o.code);
+        const char *error = strstr(o.err, "caboose: ");
+        cr_expect(error && strstr(error, "went away") && strstr(error, "flash again"), "%s: %s",
+            link_names[link], o.err);
+        session_say(s, "plug");
+        session_power_cycle(s);
+        cr_assert(session_in_dfu(s));
+        expect_good(caboose(s, link, "flash", "%s", "build/examples/large.bin"), "flash", link);
+        session_sleep(s, "1s");
+        cr_expect(session_heard(s, "large 1: 20480 bytes, crc ok"));
+    }
+}
