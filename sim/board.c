@@ -664,8 +664,10 @@ int board_load(struct board *b, uint32_t addr, const void *data, size_t size)
     if (!bytes)
         return -1;
     memcpy(bytes, data, size);
-    if (addr - FLASH_BASE < flash_size(b))
+    if (addr - FLASH_BASE < flash_size(b)) {
         cpu_flash_changed(&b->bus, addr - FLASH_BASE, (uint32_t)size);
+        flash_loaded(b, addr - FLASH_BASE, (uint32_t)size);
+    }
     if (addr == SYSTEM_MEMORY_BASE)
         b->rom_loaded = true;
     return 0;
@@ -678,6 +680,19 @@ int board_peek(const struct board *b, uint32_t addr, void *data, size_t size)
     if (!bytes)
         return -1;
     memcpy(data, bytes, size);
+    return 0;
+}
+
+int board_peek_marginal(const struct board *b, uint32_t addr, void *mask, size_t size)
+{
+    if (addr >= FLASH_BASE && addr - FLASH_BASE <= flash_size(b) &&
+        size <= flash_size(b) - (addr - FLASH_BASE))
+        memcpy(mask, b->marginal + (addr - FLASH_BASE), size);
+    else if (addr >= OPTION_BASE && addr - OPTION_BASE <= OPTION_SIZE &&
+             size <= OPTION_SIZE - (addr - OPTION_BASE))
+        memcpy(mask, b->fpec.marginal_option + (addr - OPTION_BASE), size);
+    else
+        return -1;
     return 0;
 }
 
@@ -800,6 +815,7 @@ static void power_on(struct board *b)
         uint64_t garbage = board_random(b);
         memcpy(b->ram + i, &garbage, 8);
     }
+    flash_gain_power(b);
     begin_reset(b, RESET_POWER, power_up_ns[b->config.timing]);
     rcc_set_reset_flags(b, RCC_CSR_PINRSTF | RCC_CSR_PORRSTF);
 }
@@ -975,6 +991,7 @@ static bool allocate(struct board *b)
 {
     b->flash = malloc(flash_size(b));
     b->undo = malloc(flash_size(b));
+    b->marginal = calloc(1, flash_size(b));
     b->ram = malloc(board_ram_size(b));
     b->bus = (struct cpu_bus){
         .context = b,
@@ -990,7 +1007,7 @@ static bool allocate(struct board *b)
         .tick = bus_tick,
         .trace = board_tracing(b, BOARD_TRACE_INSTRUCTIONS) ? bus_trace : NULL,
     };
-    return b->flash && b->undo && b->ram && cpu_bus_init(&b->bus) == 0;
+    return b->flash && b->undo && b->marginal && b->ram && cpu_bus_init(&b->bus) == 0;
 }
 
 struct board *board_new(const struct board_config *config)
@@ -1029,6 +1046,7 @@ void board_free(struct board *b)
     cpu_bus_free(&b->bus);
     free(b->flash);
     free(b->undo);
+    free(b->marginal);
     free(b->ram);
     free(b);
 }
@@ -1037,6 +1055,11 @@ void board_free(struct board *b)
 static void take_state(struct board *b, const struct board *from)
 {
     enum { OWN = offsetof(struct board, cpu) };
+    const struct flash_state *f = &b->fpec;
+    memset(b->marginal + f->marginal_from, 0, f->marginal_to - f->marginal_from);
+    f = &from->fpec;
+    memcpy(b->marginal + f->marginal_from, from->marginal + f->marginal_from,
+        f->marginal_to - f->marginal_from);
     memcpy((char *)b + OWN, (const char *)from + OWN, sizeof *b - OWN);
     b->config.boot0 = from->config.boot0;
     b->config.boot1 = from->config.boot1;

@@ -91,6 +91,8 @@ void board_set_boot(struct board *b, bool boot0, bool boot1);
  * the range is not in flash, RAM, system memory or the option bytes. */
 int board_load(struct board *b, uint32_t addr, const void *data, size_t size);
 int board_peek(const struct board *b, uint32_t addr, void *data, size_t size);
+/* The bits there, as a mask, that BOARD_TORN_MARGINAL left undecided; flash and option bytes only. */
+int board_peek_marginal(const struct board *b, uint32_t addr, void *mask, size_t size);
 uint32_t board_flash_size(const struct board *b);
 uint32_t board_page_size(const struct board *b);
 uint32_t board_ram_size(const struct board *b);
@@ -125,7 +127,10 @@ enum board_torn {
     BOARD_TORN_HALF,       /* an erase: the first half of the page; a half-word: the low byte */
     BOARD_TORN_RANDOM,     /* each bit that would change has or has not, by chance (seed) */
     BOARD_TORN_DONE,       /* complete, but the firmware never learnt of it */
+    BOARD_TORN_MARGINAL,   /* the bits that would change read as one of these at each power-up: all
+                              0, all 1, each by chance; until they are erased or programmed */
 };
+enum { BOARD_TORN_KINDS = BOARD_TORN_MARGINAL + 1 };
 void board_cut_at(struct board *b, uint64_t nth, enum board_torn torn, uint64_t seed);
 
 /* 32-bit address of the program counter, for reports. */

@@ -72,6 +72,10 @@ struct flash_state {
     uint32_t then_offset;
     uint16_t then_value;
     uint8_t option[OPTION_SIZE];
+    /* Bits that a power cut left undecided: in main flash b->marginal has them, all in this range. */
+    uint32_t marginal_from, marginal_to;
+    uint8_t marginal_option[OPTION_SIZE];
+    uint64_t marginal_random; /* what they read as at the next power-up */
     /* Page 0 window: the vector at 0x08000004 does not stand since. */
     bool open;
     uint64_t open_since;
@@ -163,6 +167,7 @@ struct board {
     const struct part *part;
     uint8_t *flash, *ram;
     uint8_t *undo; /* what the flash operation under way found; flash_size bytes */
+    uint8_t *marginal; /* undecided bits of flash: 0 outside fpec.marginal_from … _to */
 
     struct cpu_bus bus;
 
@@ -251,6 +256,8 @@ uint32_t flash_size(const struct board *b);
 void flash_check_latency(struct board *b);
 void flash_clock_changed(struct board *b);
 void flash_lose_power(struct board *b);
+void flash_gain_power(struct board *b);
+void flash_loaded(struct board *b, uint32_t offset, uint32_t size); /* a probe wrote there */
 uint64_t flash_open_ns(const struct board *b); /* of the window that is open now */
 
 /* --- gpio.c, afio_exti.c --- */

@@ -110,6 +110,112 @@ static void cells_changed(struct board *b)
         cpu_flash_changed(&b->bus, b->fpec.offset, b->fpec.size);
 }
 
+/* --- cells that are neither --- */
+
+/*
+ * A cell whose programming or erase was cut short may hold a charge near the sense amplifier's
+ * threshold: it reads as 0 today and 1 tomorrow (reliability.md, T1). Such bits are a mask beside the
+ * cells. What they read as is drawn at each power-up: often all alike, for they share voltage and
+ * temperature, so that a cut operation looks complete, or never begun. A bit is decided by the
+ * next erase of its page, and by being programmed to 0; a 1 in a value that is programmed does
+ * nothing to it. That they do not change between power-ups is a choice: cheaper, and no kinder, for
+ * code that reads twice is no safer from what comes at the next power-up.
+ */
+static uint8_t *marginal_cells(struct board *b)
+{
+    return b->fpec.of_options ? b->fpec.marginal_option : b->marginal;
+}
+
+static void draw(uint8_t *cells, const uint8_t *mask, uint32_t size, unsigned how, uint64_t *random)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (mask[i]) {
+            uint8_t bits = how == 0 ? 0 : how == 1 ? 0xFF : (uint8_t)random_next(random);
+            cells[i] = (uint8_t)((cells[i] & ~mask[i]) | (bits & mask[i]));
+        }
+}
+
+static bool any_marginal(const uint8_t *mask, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (mask[i])
+            return true;
+    return false;
+}
+
+static void draw_all(struct board *b)
+{
+    struct flash_state *f = &b->fpec;
+    uint32_t from = f->marginal_from, size = f->marginal_to - from;
+    bool flash = size, options = any_marginal(f->marginal_option, OPTION_SIZE);
+    if (!flash && !options)
+        return;
+    unsigned how = (unsigned)(random_next(&f->marginal_random) >> 32) % 4;
+    draw(b->flash + from, b->marginal + from, size, how, &f->marginal_random);
+    draw(f->option, f->marginal_option, OPTION_SIZE, how, &f->marginal_random);
+    if (flash)
+        cpu_flash_changed(&b->bus, from, size);
+}
+
+void flash_gain_power(struct board *b)
+{
+    draw_all(b);
+}
+
+/* The operation under way has done its work on the bits that are not kept. */
+static void decide(struct board *b, uint32_t i, uint8_t keep)
+{
+    const struct flash_state *f = &b->fpec;
+    uint8_t works_on = f->size == 2 ? (uint8_t)~cells(b)[f->offset + i] : 0xFF;
+    marginal_cells(b)[f->offset + i] &= (uint8_t)(keep | ~works_on);
+}
+
+/* The range becomes empty again when nothing in it is undecided. */
+static void forget_marginal_range(struct board *b)
+{
+    struct flash_state *f = &b->fpec;
+    if (f->marginal_from < f->marginal_to &&
+        !any_marginal(b->marginal + f->marginal_from, f->marginal_to - f->marginal_from))
+        f->marginal_from = f->marginal_to = 0;
+}
+
+static void decide_all(struct board *b)
+{
+    const struct flash_state *f = &b->fpec;
+    if (!f->of_options && f->marginal_from == f->marginal_to)
+        return;
+    for (uint32_t i = 0; i < f->size; i++)
+        decide(b, i, 0);
+    forget_marginal_range(b);
+}
+
+void flash_loaded(struct board *b, uint32_t offset, uint32_t size)
+{
+    struct flash_state *f = &b->fpec;
+    if (f->marginal_from == f->marginal_to)
+        return;
+    memset(b->marginal + offset, 0, size);
+    forget_marginal_range(b);
+}
+
+static void leave_marginal(struct board *b)
+{
+    struct flash_state *f = &b->fpec;
+    const uint8_t *now = cells(b) + f->offset, *old = b->undo + f->offset;
+    for (uint32_t i = 0; i < f->size; i++)
+        marginal_cells(b)[f->offset + i] |= old[i] ^ now[i];
+    if (!f->of_options) {
+        bool none = f->marginal_from == f->marginal_to;
+        uint32_t end = f->offset + f->size;
+        f->marginal_from = none || f->offset < f->marginal_from ? f->offset : f->marginal_from;
+        f->marginal_to = none || end > f->marginal_to ? end : f->marginal_to;
+        forget_marginal_range(b);
+    }
+    f->marginal_random = b->cut_random;
+    draw_all(b);
+    cells_changed(b);
+}
+
 /* Puts back a part of what the operation under way found. */
 static void tear(struct board *b, enum board_torn torn, uint64_t *random)
 {
@@ -122,8 +228,10 @@ static void tear(struct board *b, enum board_torn torn, uint64_t *random)
             keep = 0xFF;
         else if (torn == BOARD_TORN_RANDOM)
             keep = (uint8_t)random_next(random);
+        decide(b, i, keep);
         now[i] = (uint8_t)((old[i] & keep) | (now[i] & ~keep));
     }
+    forget_marginal_range(b);
     cells_changed(b);
 }
 
@@ -138,8 +246,12 @@ static void cut(struct board *b)
     static const uint8_t halves[] = {[BOARD_TORN_NOT_BEGUN] = 0,
         [BOARD_TORN_HALF] = 1,
         [BOARD_TORN_RANDOM] = 1,
-        [BOARD_TORN_DONE] = 2};
-    tear(b, b->cut_torn, &b->cut_random);
+        [BOARD_TORN_DONE] = 2,
+        [BOARD_TORN_MARGINAL] = 1};
+    if (b->cut_torn == BOARD_TORN_MARGINAL)
+        leave_marginal(b);
+    else
+        tear(b, b->cut_torn, &b->cut_random);
     board_log(
         b, "power is cut in flash operation %llu", (unsigned long long)b->counts.flash_operations);
     board_cut(b, board_now(b) + duration(b) * halves[b->cut_torn] / 2);
@@ -236,6 +348,7 @@ static void flash_tick(struct board *b, const struct device *d)
     struct flash_state *f = &b->fpec;
     f->busy = false;
     b->bus.flash_busy_until = 0;
+    decide_all(b);
     if (f->open && vector_stands(b))
         close_window(b);
     if (f->then_option) {

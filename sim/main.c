@@ -57,7 +57,7 @@ static const char usage_text[] =
     "      --press-reset AT_MS[:HOLD_MS]\n"
     "      --power-cycle AT_MS[:OFF_MS]\n"
     "      --cut N[:TORN]      cuts power in the Nth flash operation; TORN: not-begun,\n"
-    "                          half (default), random, done\n"
+    "                          half (default), random, done, marginal\n"
     "\n"
     "Output:\n"
     "  -u, --uart [N:]FILE     what USART N (or any) sends; - is standard output\n"
@@ -237,7 +237,7 @@ static void parse_power_cycle(struct program *p, const char *text)
     add_event(p, (struct event){at + off, POWER_ON, 0});
 }
 
-static const char *const torn_names[] = {"not-begun", "half", "random", "done", NULL};
+static const char *const torn_names[] = {"not-begun", "half", "random", "done", "marginal", NULL};
 
 static void parse_cut(struct program *p, const char *text)
 {

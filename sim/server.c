@@ -13,7 +13,7 @@
  *     reset [DURATION]         the reset button, held for so long (10ms)
  *     bus-reset                a USB port reset, as libusb_reset_device()
  *     suspend on|off           no SOFs
- *     cut N [TORN [SEED]]      power fails at the Nth flash operation; TORN: not-begun half random done (half)
+ *     cut N [TORN [SEED]]      power fails at the Nth flash operation; TORN: not-begun half random done marginal (half)
  *     fault N KIND             the Nth transaction fails; KIND: lost-packet lost-ack unplug
  *     turnaround DURATION      from one control transfer to the next
  *     pin PC13                 the level on a pin: "ok 0"
@@ -718,11 +718,11 @@ static bool do_bus_reset(
 static bool do_cut(struct server *s, struct connection *c, char *words[WORDS], struct answer *a)
 {
     (void)c;
-    static const char *const torn[] = {"not-begun", "half", "random", "done", NULL};
+    static const char *const torn[] = {"not-begun", "half", "random", "done", "marginal", NULL};
     uint64_t nth, seed = 0;
     int how = words[2] ? find_word(words[2], torn) : BOARD_TORN_HALF;
     if (!parse_number(words[1], &nth) || how < 0 || (words[3] && !parse_number(words[3], &seed)))
-        return say(a, "cut N [not-begun|half|random|done [SEED]]"), false;
+        return say(a, "cut N [not-begun|half|random|done|marginal [SEED]]"), false;
     board_cut_at(s->b, nth, (enum board_torn)how, seed);
     return true;
 }

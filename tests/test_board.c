@@ -910,6 +910,120 @@ Test(cut, only_operations_that_begin_are_counted)
     cr_assert(eq(int, stop, BOARD_CUT));
 }
 
+/* --- marginal: cells that a cut left undecided -------------------------------------------------- */
+
+static void power_cycle(void)
+{
+    board_power(b, false);
+    board_power(b, true);
+    cr_assert(eq(int, board_run_for(b, 10 * BOARD_MS), BOARD_DONE));
+}
+
+static uint32_t undecided_at(uint32_t addr)
+{
+    uint32_t mask;
+    cr_assert(eq(int, board_peek_marginal(b, addr, &mask, sizeof mask), 0));
+    return mask;
+}
+
+Test(cut, marginal_page_reads_as_something_else_at_each_power_up_until_it_is_erased)
+{
+    uint8_t page[1024], next[1];
+    unsigned old = 0, blank = 0, noise = 0;
+    cut_an_erase(BOARD_TORN_MARGINAL, page);
+    for (unsigned i = 0; i < 40; i++) {
+        power_cycle();
+        board_peek(b, PLACE, page, sizeof page);
+        board_peek(b, PLACE + 1024, next, sizeof next);
+        cr_assert(eq(u8, next[0], 0xFF));
+        if (count_of(page, 1024, 0) == 1024)
+            old++;
+        else if (count_of(page, 1024, 0xFF) == 1024)
+            blank++;
+        else
+            noise++;
+    }
+    cr_assert(old > 2 && blank > 2 && noise > 10, "%u %u %u", old, blank, noise);
+    cr_assert(eq(u32, undecided_at(PLACE), UINT32_MAX));
+    cr_assert(eq(u32, undecided_at(PLACE + 1024), 0));
+    unlock();
+    erase_page(PLACE);
+    cr_assert(eq(u32, undecided_at(PLACE), 0));
+    for (unsigned i = 0; i < 10; i++) {
+        power_cycle();
+        board_peek(b, PLACE, page, sizeof page);
+        cr_assert(eq(uint, count_of(page, 1024, 0xFF), 1024));
+    }
+}
+
+/* Only the bits that were being programmed; a 1 programmed over an undecided bit does not decide it. */
+Test(cut, marginal_half_word_is_undecided_until_its_bits_are_programmed)
+{
+    start();
+    unlock();
+    write32(FLASH_CR, PG);
+    board_cut_at(b, 1, BOARD_TORN_MARGINAL, 7);
+    write16(PLACE, 0xFF5A);
+    cr_assert(eq(int, stop, BOARD_CUT));
+    cr_assert(eq(u32, undecided_at(PLACE), 0xA5));
+    unsigned seen = 0;
+    for (unsigned i = 0; i < 40 || peek32(PLACE) != UINT32_MAX; i++) {
+        power_cycle();
+        uint32_t now = peek32(PLACE);
+        cr_assert(eq(u32, now | 0xA5, UINT32_MAX));
+        seen |= now == UINT32_MAX ? 1 : now == 0xFFFFFF5A ? 2 : 4;
+    }
+    cr_assert(eq(uint, seen, 7));
+    unlock();
+    program(PLACE, 0xFFF0); /* it reads as blank: FPEC takes it */
+    cr_assert(eq(u32, peek32(PLACE), 0xFFFFFFF0));
+    cr_assert(eq(u32, undecided_at(PLACE), 0xA0));
+    program(PLACE, 0);
+    cr_assert(eq(u32, undecided_at(PLACE), 0));
+    for (unsigned i = 0; i < 10; i++) {
+        power_cycle();
+        cr_assert(eq(u32, peek32(PLACE), 0xFFFF0000));
+    }
+}
+
+Test(cut, marginal_cells_go_with_a_copy_and_come_back_with_restore)
+{
+    uint8_t page[1024], copied[1024];
+    cut_an_erase(BOARD_TORN_MARGINAL, page);
+    struct board *copy = board_copy(b), *original = b;
+    for (unsigned i = 0; i < 8; i++) {
+        power_cycle();
+        board_peek(b, PLACE, page, sizeof page);
+        b = copy;
+        power_cycle();
+        b = original;
+        board_peek(copy, PLACE, copied, sizeof copied);
+        cr_assert(eq(int, memcmp(page, copied, sizeof page), 0));
+    }
+    unlock();
+    erase_page(PLACE);
+    board_restore(b, copy);
+    cr_assert(eq(u32, undecided_at(PLACE + 512), UINT32_MAX));
+    memset(page, 0x33, sizeof page);
+    board_load(b, PLACE, page, sizeof page); /* a probe erases and programs */
+    cr_assert(eq(u32, undecided_at(PLACE + 512), 0));
+    power_cycle();
+    board_peek(b, PLACE, page, sizeof page);
+    cr_assert(eq(uint, count_of(page, 1024, 0x33), 1024));
+    board_free(copy);
+}
+
+Test(cut, marginal_option_bytes_are_undecided_too)
+{
+    start();
+    unlock_options();
+    write32(FLASH_CR, OPTER | OPTWRE);
+    board_cut_at(b, 1, BOARD_TORN_MARGINAL, 3);
+    write32(FLASH_CR, OPTER | OPTWRE | STRT);
+    cr_assert(eq(int, stop, BOARD_CUT));
+    cr_assert(eq(u32, undecided_at(0x1FFFF800), 0xFF00A55A ^ 0x00000000));
+}
+
 /* --- page 0 ------------------------------------------------------------------------------------- */
 
 TestSuite(page0, .fini = finish, .timeout = 60);

@@ -88,7 +88,8 @@ Test(update, application_runs_after_each_power_cycle)
     }
 }
 
-/* dfu-util -R: DETACH and a bus reset mean "go now". */
+/* dfu-util -R: DETACH, then libusb_reset_device(), which wants the same device behind the bus reset; a
+ * board that is gone by then makes dfu-util 0.11 exit with 251. */
 Test(update, application_runs_after_detach_and_bus_reset)
 {
     struct app app = app_build(5000, 1, 0);
@@ -97,9 +98,9 @@ Test(update, application_runs_after_detach_and_bus_reset)
     check_dfu(flash_application(&h, &app), &h);
     cr_expect_geq(dfu_detach(&h), 0);
     uint64_t begun = board_now(h.board);
-    usb_bus_reset(h.board);
-    cr_expect(hears(h.board, app.tag, 200), "%s", heard());
-    cr_expect_lt(board_now(h.board) - begun, 100 * BOARD_MS, "the bus reset says now");
+    cr_expect_eq(usb_reset_device(h.board), 0, "the host finds another device, or none");
+    cr_expect(hears(h.board, app.tag, 700), "%s", heard());
+    cr_expect_lt(board_now(h.board) - begun, 500 * BOARD_MS);
     check_board(h.board);
 }
 
@@ -111,8 +112,8 @@ Test(update, application_runs_after_leave_then_detach_and_bus_reset)
     check_dfu(flash_application(&h, &app), &h);
     check_dfu(dfu_leave(&h, 2), &h);
     cr_expect_geq(dfu_detach(&h), 0, "DETACH is refused");
-    usb_bus_reset(h.board);
-    cr_expect(hears(h.board, app.tag, 200));
+    cr_expect_eq(usb_reset_device(h.board), 0);
+    cr_expect(hears(h.board, app.tag, 700));
 }
 
 Test(update, leave_answers_for_250_to_500_ms)
@@ -179,7 +180,7 @@ Test(update, reset_button_returns_to_dfu)
 static bool obeys(struct host *h, const struct app *app, char order)
 {
     board_uart_send(h->board, 1, (uint8_t)order);
-    return hears(h->board, app->tag, 200);
+    return hears(h->board, app->tag, 700);
 }
 
 Test(update, software_and_watchdog_resets_start_the_application)
