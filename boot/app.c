@@ -43,17 +43,26 @@ static bool startable(void)
 
 /* --- pages -------------------------------------------------------------------------------------- */
 
+/* A word of memory as the host sees it. addr is a multiple of 4. */
+static uint32_t app_word(uint32_t addr)
+{
+    uint32_t word = *(const volatile uint32_t *)addr;
+    unsigned w = S->waiting[page_of(addr)];
+
+    if (addr == FLASH_BASE + 4 && S->reset)
+        word = S->reset;
+    if (w != NOTHING) {
+        int filled = (int)(FILLED(w) - (addr & (S->page_size - 1)));
+        if (filled < 4)
+            word |= filled <= 0 ? 0xFFFFFFFF : 0xFFFFFFFF << filled * 8;
+    }
+    return word;
+}
+
 void app_read(uint8_t *to, uint32_t addr, unsigned size)
 {
-    for (; size--; addr++, to++) {
-        unsigned w = S->waiting[page_of(addr)];
-        if (w != NOTHING && (addr & (S->page_size - 1)) >= FILLED(w))
-            *to = 0xFF;
-        else if (addr / 4 == FLASH_BASE / 4 + 1 && S->reset)
-            *to = (uint8_t)(S->reset >> addr % 4 * 8);
-        else
-            *to = *(const volatile uint8_t *)addr;
-    }
+    for (; size--; addr++)
+        *to++ = (uint8_t)(app_word(addr & ~3U) >> addr % 4 * 8);
 }
 
 /* Makes a page of flash what S->page is. Returns the work that is, in half-words (boot.h). */
@@ -91,8 +100,8 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
     uint16_t *w = &S->waiting[page_of(addr)];
     bool known = size && *w != NOTHING && FILLED(*w) == at;
 
-    if (size < S->page_size)
-        app_read(S->page, page, S->page_size);
+    for (uint32_t i = 0; i < S->page_size && size < S->page_size; i += 4)
+        *(uint32_t *)(void *)(S->page + i) = app_word(page + i);
     for (unsigned i = 0; i < size; i++)
         S->page[at + i] = from[i];
     if (page == FLASH_BASE) {
@@ -112,7 +121,7 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
 
 void app_erase(uint32_t addr)
 {
-    S->fresh = true;
+    S->fresh |= TOUCHED;
     S->waiting[page_of(addr)] = ERASED;
 }
 
@@ -120,7 +129,7 @@ void app_mass_erase(void)
 {
     for (uint32_t p = page_of(S->app_end); p--;)
         S->waiting[p] = ERASED | OPTIONAL;
-    S->fresh = true;
+    S->fresh |= TOUCHED;
 }
 
 unsigned app_write(uint32_t addr, bool go)
@@ -138,7 +147,7 @@ unsigned app_write(uint32_t addr, bool go)
         left -= n;
     }
     if (go)
-        S->fresh = true;
+        S->fresh |= WRITTEN;
     return work;
 }
 
@@ -148,7 +157,7 @@ void app_session(void)
 {
     if (S->finishing)
         return; /* that download was complete */
-    S->fresh = false;
+    S->fresh = 0;
     if (S->dirty)
         S->reset = 0; /* what is there now is not an application: it takes a new page 0 */
     for (uint32_t p = 0; p < PAGES_MAX; p++)
@@ -159,7 +168,7 @@ void app_session(void)
 void app_finish(bool sure)
 {
     for (uint32_t p = 0; p < PAGES_MAX; p++)
-        if (S->waiting[p] == ERASED && !sure)
+        if (S->waiting[p] == ERASED && S->fresh & WRITTEN && !sure)
             return;
     S->finishing = S->fresh;
 }
@@ -171,14 +180,15 @@ unsigned app_finish_step(bool go)
 
     for (uint32_t p = page_of(S->app_end); p--;)
         if (S->waiting[p] != NOTHING) {
-            work += put(FLASH_BASE + p * S->page_size, 0, 0, go);
+            unsigned more = put(FLASH_BASE + p * S->page_size, 0, 0, go);
             if (go)
                 return 0;
+            work += more ? more + LOOK_WORK : 0;
         }
     if (!go)
         return work + RECORD_WORK;
 
-    S->finishing = S->fresh = false;
+    S->finishing = S->fresh = 0;
     if (S->status != DFU_OK || (S->valid && S->reset == S->recorded))
         return 0;
     invalidate();

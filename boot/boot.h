@@ -27,12 +27,15 @@ struct setup {        /* a SETUP packet; USB 2.0 §9.3 */
 };
 #define REQUEST(bmRequestType, bRequest) ((bmRequestType) | (bRequest) << 8)
 
+enum fresh { TOUCHED = 1, WRITTEN = 2 }; /* erased; data came */
+
 enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 
 /* Work on flash is counted in half-words programmed: 52.5 µs each, typically (DS5319 table 28). */
 enum {
     ERASE_WORK = 572, /* a page: 30 ms; 20 to 40 */
     REVOKE_WORK = 4,  /* the journal's record zeroed */
+    LOOK_WORK = 8,    /* a page compared and read back */
     RECORD_WORK = 8,  /* the journal: a record zeroed, one written */
 };
 

@@ -80,8 +80,6 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         S->reset = S->recorded = r->reset;
     }
     clock_start();
-    FLASH_REGS->KEYR = FLASH_KEY1; /* locked since reset; PM0075 §2.3.1 */
-    FLASH_REGS->KEYR = FLASH_KEY2;
     detach();
     GPIOA->CRH = GPIO_CRH_RESET;
     usb_start();

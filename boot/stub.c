@@ -66,6 +66,10 @@ static _Noreturn inline void start_proper(uint32_t stub, const struct record *r)
 
 static void begin(uint32_t cr)
 {
+    if (FLASH_REGS->CR & FLASH_CR_LOCK) { /* since reset; PM0075 §2.3.1 */
+        FLASH_REGS->KEYR = FLASH_KEY1;
+        FLASH_REGS->KEYR = FLASH_KEY2;
+    }
     FLASH_REGS->SR = FLASH_SR_PGERR | FLASH_SR_WRPRTERR | FLASH_SR_EOP;
     FLASH_REGS->CR = cr;
 }
@@ -173,8 +177,6 @@ static _Noreturn void install(void)
     if (installed)
         start_proper(stub, 0);
 
-    FLASH_REGS->KEYR = FLASH_KEY1; /* locked since reset; PM0075 §2.3.1 */
-    FLASH_REGS->KEYR = FLASH_KEY2;
     for (uint32_t at = journal_of(stub, page); at < end;) {
         enum dfu_status status = DFU_OK;
         if (!(at & (page - 1)))

@@ -42,7 +42,8 @@ static void bus_reset(void)
     S->address = 0;
     dfu_session();
     if (S->leave_ms)
-        S->leave_ms = 1; /* the host's dfu-util -R: now */
+        S->leave_ms =
+            LEAVE_MS; /* dfu-util -R: the host now looks whether it is still the same device */
 }
 
 /* Puts the next packet of the reply into packet memory. */
@@ -101,6 +102,7 @@ static void on_setup(void)
     uint16_t *setup = &S->setup.request;
     int n;
 
+#pragma GCC unroll 1
     for (unsigned i = 0; i < 4; i++)
         setup[i] = (uint16_t)USB_PMA[RX_AT / 2 + i];
     S->stage = STAGE_STATUS;
