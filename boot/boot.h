@@ -35,7 +35,7 @@ enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 enum {
     ERASE_WORK = 572, /* a page: 30 ms; 20 to 40 */
     REVOKE_WORK = 4,  /* the journal's record zeroed */
-    LOOK_WORK = 8,    /* a page compared and read back */
+    LOOK_WORK = 20,   /* around it: the page composed, compared, read back */
     RECORD_WORK = 8,  /* the journal: a record zeroed, one written */
 };
 

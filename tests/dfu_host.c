@@ -7,6 +7,8 @@
 
 enum { TIMEOUT_MS = 5000 }; /* as dfu-util */
 
+const char *bootloader_path = BOOTLOADER;
+
 static void put16(uint8_t *to, unsigned value)
 {
     to[0] = (uint8_t)value;
@@ -173,7 +175,7 @@ struct board *new_board_timed(const char *part, uint64_t seed, enum board_timing
 {
     struct board *b = board_new(&(struct board_config){
         .part = part, .seed = seed, .timing = timing, .uart = on_uart, .log = on_log});
-    struct app bootloader = app_load(BOOTLOADER);
+    struct app bootloader = app_load(bootloader_path);
 
     forget();
     if (b && bootloader.size)
@@ -283,16 +285,25 @@ uint32_t flash_word(const struct board *b, uint32_t addr)
     return get32(bytes);
 }
 
+uint32_t taken_by_bootloader(const struct board *b)
+{
+    return board_page_size(b) == PAGE ? TAKEN_BY_BOOTLOADER : 8 * PAGE;
+}
+
+uint32_t stub_at(const struct board *b)
+{
+    return FLASH + board_flash_size(b) - board_page_size(b);
+}
+
 uint32_t app_room(const struct board *b)
 {
-    return board_flash_size(b) - TAKEN_BY_BOOTLOADER;
+    return board_flash_size(b) - taken_by_bootloader(b);
 }
 
 bool flash_holds(const struct board *b, const struct app *image)
 {
     uint8_t *dump = flash_dump(b);
-    bool led = get32(dump + 4) - FLASH >= board_flash_size(b) - PAGE &&
-               get32(dump + 4) - FLASH < board_flash_size(b);
+    bool led = get32(dump + 4) - stub_at(b) < PAGE;
     bool same = memcmp(dump, image->data, 4) == 0 &&
                 memcmp(dump + 8, image->data + 8, image->size - 8) == 0;
 
@@ -472,7 +483,9 @@ bool dfu_open(struct host *h)
 
 static bool erase_range(struct host *h, uint32_t addr, size_t size)
 {
-    for (uint32_t at = addr; at < addr + size; at = (at / PAGE + 1) * PAGE)
+    uint32_t page = board_page_size(h->board);
+
+    for (uint32_t at = addr; at < addr + size; at = (at / page + 1) * page)
         if (!dfu_erase(h, at))
             return false;
     return true;
@@ -540,7 +553,7 @@ bool flash_application(struct host *h, const struct app *app)
 
 const char *torn_name(enum board_torn torn)
 {
-    static const char *const names[] = {"not begun", "half done", "random bits", "done"};
+    static const char *const names[] = {"not begun", "half done", "random bits", "done", "marginal"};
 
     return names[torn];
 }
@@ -557,12 +570,32 @@ static uint64_t hash(uint64_t so_far, const uint8_t *data, size_t size)
     return so_far ? so_far : 1;
 }
 
-static uint64_t hash_flash(const struct board *b)
+bool undecided(const struct board *b, uint32_t addr, uint32_t size)
 {
-    uint8_t *dump = flash_dump(b);
-    uint64_t all = hash(1, dump, board_flash_size(b));
+    uint8_t mask[2048];
 
-    free(dump);
+    for (uint32_t at = 0; at < size; at += sizeof mask) {
+        uint32_t n = size - at < sizeof mask ? size - at : sizeof mask;
+        board_peek_marginal(b, addr + at, mask, n);
+        for (uint32_t i = 0; i < n; i++)
+            if (mask[i])
+                return true;
+    }
+    return false;
+}
+
+/* All that a board without power holds. What undecided bits read as now says nothing of how they
+ * will read: the seed of a cut is hashed with them, so that no two are taken for the same. */
+static uint64_t hash_flash(const struct explorer *e, const struct board *b)
+{
+    uint32_t size = board_flash_size(b);
+
+    board_peek(b, FLASH, e->dump, size);
+    uint64_t all = hash(1, e->dump, size);
+    if (e->torn == BOARD_TORN_MARGINAL && undecided(b, FLASH, size)) {
+        board_peek_marginal(b, FLASH, e->undecided, size);
+        all = hash(all + e->seed + e->operations, e->undecided, size);
+    }
     return all;
 }
 
@@ -572,21 +605,24 @@ uint64_t decision(const struct board *b)
     bool own = get32(dump + 4) - FLASH < PAGE;
     uint64_t all = hash(1, dump, own ? PAGE : 8);
 
-    all = hash(all, dump + app_room(b), TAKEN_BY_BOOTLOADER);
+    all = hash(all, dump + app_room(b), taken_by_bootloader(b));
+    board_peek_marginal(b, FLASH, dump, board_flash_size(b));
+    all = hash(all, dump, own ? PAGE : 8);
+    all = hash(all, dump + app_room(b), taken_by_bootloader(b));
     free(dump);
     return all;
 }
 
 bool page0_open(const struct board *b)
 {
-    uint32_t reset = flash_word(b, FLASH + 4), stub = FLASH + board_flash_size(b) - PAGE;
+    uint32_t reset = flash_word(b, FLASH + 4), stub = stub_at(b);
     bool installer = reset - FLASH < PAGE, installed = reset - stub < PAGE;
 
     return !(reset & 1) || (!installer && !installed);
 }
 
 /* Is it new? A table of hashes, 0 is a free place; large enough for what a test can do. */
-enum { KNOWN_MAX = 1 << 17 };
+enum { KNOWN_MAX = 1 << 20 };
 static bool learn(struct explorer *e, uint64_t hash)
 {
     size_t at = hash % KNOWN_MAX;
@@ -618,7 +654,7 @@ static void cut_in_step(struct explorer *e, const struct step *s, uint64_t nth)
         fprintf(stderr, "operation %llu did not come again\n", (unsigned long long)e->operations);
         return;
     }
-    if (learn(e, hash_flash(e->scratch))) {
+    if (learn(e, hash_flash(e, e->scratch))) {
         e->checks++;
         e->check(e, e->scratch);
     }
@@ -634,9 +670,10 @@ static void try_step(struct host *h, const struct step *s)
     uint64_t first = operations(e->before), count = operations(e->scratch) - first;
     for (uint64_t nth = 1; nth <= count; nth++) {
         e->operations++;
-        for (int torn = BOARD_TORN_NOT_BEGUN; torn <= BOARD_TORN_DONE; torn++) {
+        for (int torn = BOARD_TORN_NOT_BEGUN; torn < BOARD_TORN_KINDS; torn++) {
             e->torn = (enum board_torn)torn;
-            if (e->every[torn] && e->operations % e->every[torn] == 0)
+            if (e->only ? e->operations == e->only && torn == e->only_torn
+                        : e->every[torn] && e->operations % e->every[torn] == 0)
                 cut_in_step(e, s, nth);
         }
     }
@@ -646,7 +683,10 @@ void explore(struct explorer *e, struct host *h)
 {
     e->before = board_copy(h->board);
     e->scratch = board_copy(h->board);
-    e->known = calloc(KNOWN_MAX, sizeof *e->known);
+    if (!e->known)
+        e->known = calloc(KNOWN_MAX, sizeof *e->known);
+    e->dump = malloc(board_flash_size(h->board));
+    e->undecided = malloc(board_flash_size(h->board));
     h->context = e;
     h->watch = try_step;
 }
@@ -656,5 +696,8 @@ void explore_end(struct explorer *e, struct host *h)
     board_free(e->before);
     board_free(e->scratch);
     free(e->known);
+    free(e->dump);
+    free(e->undecided);
+    e->known = NULL;
     h->watch = NULL;
 }

@@ -23,11 +23,14 @@ enum {
     RAM = 0x20000000,
     OPTION_BYTES = 0x1FFFF800,
     PAGE = 1024,
-    TAKEN_BY_BOOTLOADER = 5 * PAGE, /* the end of flash: journal, bootloader proper, stub */
+    /* The end of flash: journal, bootloader proper, stub; on parts with pages of 1 KB. Of any part:
+     * taken_by_bootloader(). */
+    TAKEN_BY_BOOTLOADER = 5 * PAGE,
     WITHOUT_STUB = 4 * PAGE,
     XFER = 1024, /* wTransferSize */
 };
 #define BOOTLOADER "build/firmware/bluepill-tail.bin"
+extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, if nobody says otherwise */
 
 /* --- applications ------------------------------------------------------------------------------- */
 
@@ -104,6 +107,8 @@ void host_sleep(struct host *h, uint64_t ns);
 
 uint8_t *flash_dump(const struct board *b); /* board_flash_size() bytes, to be freed */
 uint32_t flash_word(const struct board *b, uint32_t addr);
+uint32_t taken_by_bootloader(const struct board *b);
+uint32_t stub_at(const struct board *b);  /* where the installed stub begins: its page is the last */
 uint32_t app_room(const struct board *b); /* bytes from 0x08000000 to the bootloader's */
 /* Flash holds the image, but for the reset vector, which leads into the bootloader. */
 bool flash_holds(const struct board *b, const struct app *image);
@@ -161,13 +166,16 @@ struct explorer {
     void (*check)(struct explorer *e, struct board *b);
     void *context;
     uint64_t seed;
-    uint64_t every[4];   /* enum board_torn: at each n-th operation, 0: never */
+    uint64_t every[BOARD_TORN_KINDS]; /* enum board_torn: at each n-th operation, 0: never */
+    uint64_t only; /* not 0: at this operation alone, and … */
+    int only_torn; /* … with this outcome */
     uint64_t operations; /* seen so far; the one at which the power was cut: */
     enum board_torn torn;
     uint64_t cuts, checks; /* made, and different in what they left */
     struct board *before, *scratch;
-    uint64_t *known; /* hashes of flash */
+    uint64_t *known; /* hashes of flash; those of a former explorer may be handed to the next */
     size_t known_size;
+    uint8_t *dump, *undecided; /* scratch: flash_size bytes each */
 };
 void explore(struct explorer *e, struct host *h);
 void explore_end(struct explorer *e, struct host *h);
@@ -175,9 +183,11 @@ const char *torn_name(enum board_torn torn);
 
 /* A hash of all that can matter to what a board does at power-up, before it looks at the rest: what
  * stands at 0x08000000 and 0x08000004 (or all of page 0, where that leads into it), and all that
- * the bootloader keeps. Boards that agree in it decide alike; tests try a part of them anyway. */
+ * the bootloader keeps, undecided bits included. Boards that agree in it decide alike; tests try a part of them anyway. */
 uint64_t decision(const struct board *b);
 /* A power cut now would leave no way into the bootloader at 0x08000004: the published window. */
 bool page0_open(const struct board *b);
+/* Some bit in that range was left undecided by a cut (BOARD_TORN_MARGINAL). */
+bool undecided(const struct board *b, uint32_t addr, uint32_t size);
 
 #endif

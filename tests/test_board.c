@@ -1021,7 +1021,7 @@ Test(cut, marginal_option_bytes_are_undecided_too)
     board_cut_at(b, 1, BOARD_TORN_MARGINAL, 3);
     write32(FLASH_CR, OPTER | OPTWRE | STRT);
     cr_assert(eq(int, stop, BOARD_CUT));
-    cr_assert(eq(u32, undecided_at(0x1FFFF800), 0xFF00A55A ^ 0x00000000));
+    cr_assert(eq(u32, undecided_at(0x1FFFF800), ~UINT32_C(0x00FF5AA5)));
 }
 
 /* --- page 0 ------------------------------------------------------------------------------------- */
