@@ -4,6 +4,7 @@
 #   make firmware    build/firmware/<board>-<layout>.{elf,bin,hex,dfu}
 #   make host sim    build/bin/caboose, build/bin/caboose-sim
 #   make check       every test (./check also installs what is missing)
+#   make torture     power cuts everywhere for MINUTES=60; writes RELIABILITY.md
 #   make install     DESTDIR= and PREFIX= are honoured
 #
 # One file, not recursive: a variant of a program is a few lines here, a board is a file in
@@ -29,7 +30,7 @@ ifndef V
 endif
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests firmware host sim examples check install clean measure format analyse
+.PHONY: all tests firmware host sim examples check torture install clean measure format analyse
 all: firmware host sim examples
 
 # --- the computer's programs --------------------------------------------------------------------
@@ -87,7 +88,7 @@ include examples/examples.mk
 TESTS := $(patsubst tests/test_%.c,$B/tests/test_%,$(wildcard tests/test_*.c))
 GUESTS := $(patsubst tests/firmware/%.c,$B/tests/firmware/%.bin,\
             $(filter-out tests/firmware/startup.c,$(wildcard tests/firmware/*.c)))
-SUPPORT := $(filter-out $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/test_*.c)),$(call obj,tests/*.c))
+SUPPORT := $(filter-out $B/obj/tests/torture.o $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/test_*.c)),$(call obj,tests/*.c))
 
 GUESTFLAGS := -mcpu=cortex-m3 -mthumb -std=gnu11 -Os -Wall -Wextra -ffunction-sections -fdata-sections \
               -I. -nostartfiles -Wl,--gc-sections --specs=nano.specs
@@ -105,6 +106,17 @@ $B/tests/test_%: $B/obj/tests/test_%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/li
 tests: $(TESTS) $(GUESTS)
 check: all tests
 	@tests/run $(TESTS)
+
+# The campaign of power cuts: MINUTES of it on two processes; writes RELIABILITY.md. The firmware is copied
+# first, so that another build meanwhile does no harm.
+MINUTES ?= 60
+$B/tests/torture: $B/obj/tests/torture.o $B/obj/tests/campaign.o $B/obj/tests/dfu_host.o $B/libsim.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -o $@
+torture: $B/tests/torture firmware
+	cp $B/firmware/bluepill-tail.bin $B/tests/torture.firmware
+	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware --report RELIABILITY.md \
+	    --commit "$$(git rev-parse --short HEAD)"
 
 # --- measurements (./bench): programs, never tests -----------------------------------------------------------
 

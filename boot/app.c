@@ -183,7 +183,7 @@ unsigned app_finish_step(bool go)
             unsigned more = put(FLASH_BASE + p * S->page_size, 0, 0, go);
             if (go)
                 return 0;
-            work += more ? more + LOOK_WORK : 0;
+            work += more + (more ? PAGE_WORK : LOOK_WORK);
         }
     if (!go)
         return work + RECORD_WORK;
