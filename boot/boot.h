@@ -36,7 +36,7 @@ enum {
     ERASE_WORK = 572, /* a page: 30 ms; 20 to 40 */
     REVOKE_WORK = 4,  /* the journal's record zeroed */
     PAGE_WORK = 20,   /* around it: the page composed, compared, read back */
-    LOOK_WORK = 9,    /* a page composed and found to be right */
+    LOOK_WORK = 10,   /* a page composed and found to be right */
     RECORD_WORK = 8,  /* the journal: a record zeroed, one written */
 };
 
