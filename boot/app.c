@@ -28,16 +28,17 @@ static uint32_t page_of(uint32_t addr)
 /* Before flash is changed: the application is none until it is complete again. */
 static void invalidate(void)
 {
-    if (!S->dirty)
+    if (!S->dirty) {
         S->status = (uint8_t)stub_journal_clear();
-    S->dirty = true;
+        S->dirty = S->status == DFU_OK;
+    }
     S->valid = false;
 }
 
 static bool startable(void)
 {
     uint32_t sp = *(const volatile uint32_t *)FLASH_BASE;
-    return (sp & 0xFFFE0003U) == SRAM_BASE && (S->reset & 1) &&
+    return !S->torn && (sp & 0xFFFE0003U) == SRAM_BASE && (S->reset & 1) &&
            S->reset - FLASH_BASE < S->app_end - FLASH_BASE;
 }
 
@@ -106,8 +107,10 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
         S->page[at + i] = from[i];
     if (page == FLASH_BASE) {
         uint32_t *word = (uint32_t *)(void *)S->page + 1;
-        if (go)
+        if (go) {
             S->reset = *word;
+            S->torn = false;
+        }
         *word = (uint32_t)reset_entry;
     }
     for (unsigned i = at; known && i < at + size; i++)
@@ -158,18 +161,22 @@ void app_session(void)
     if (S->finishing)
         return; /* that download was complete */
     S->fresh = 0;
-    if (S->dirty)
-        S->reset = 0; /* what is there now is not an application: it takes a new page 0 */
+    S->torn |= S->dirty;
     for (uint32_t p = 0; p < PAGES_MAX; p++)
-        if (S->waiting[p] == ERASED)
+        if (S->waiting[p] != NOTHING) {
             S->waiting[p] |= OPTIONAL;
+            S->torn = true;
+        }
 }
 
 void app_finish(bool sure)
 {
-    for (uint32_t p = 0; p < PAGES_MAX; p++)
-        if (S->waiting[p] == ERASED && S->fresh & WRITTEN && !sure)
-            return;
+    for (uint32_t p = 0; p < PAGES_MAX && !sure; p++)
+        if (S->waiting[p] == ERASED) {
+            if (S->fresh & WRITTEN)
+                return;
+            S->torn = true; /* it only erased: so be it, but what is left is no application */
+        }
     S->finishing = S->fresh;
 }
 
@@ -197,6 +204,6 @@ unsigned app_finish_step(bool go)
         S->valid = S->status == DFU_OK;
         S->recorded = S->reset;
     }
-    S->dirty = S->status != DFU_OK;
+    S->dirty &= S->status != DFU_OK;
     return 0;
 }

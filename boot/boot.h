@@ -41,12 +41,16 @@ enum {
 };
 
 /* How long the host has to see dfuMANIFEST and say -R before the application is started. */
-enum { LEAVE_MS = 300 };
+enum {
+    LEAVE_MS = 300,
+    LEAVE_UNASKED_MS = 2000, /* it said leave and never asked for the status */
+};
 
 struct state {           /* what is used most stands first: short offsets make short instructions */
     uint8_t dfu, status; /* dfu.c: enum dfu_state, enum dfu_status */
     uint8_t valid;       /* app.c: the journal vouches for the application in flash */
     uint8_t dirty;       /* flash was changed since */
+    uint8_t torn;        /* a page may lack data: no application until page 0 comes again */
     uint8_t fresh;       /* the host erased or wrote something since its session began */
     uint8_t finishing;   /* what was put off is being done, then comes the record */
     uint8_t stage;       /* usb.c: enum stage */

@@ -99,9 +99,6 @@ int descriptor(unsigned wValue)
         return sizeof configuration;
     case STRING:
         return string(wValue & 0xFF);
-    case DFU_FUNCTIONAL_DESCRIPTOR:
-        S->tx = configuration + 18;
-        return 9;
     }
     return USB_STALL;
 }

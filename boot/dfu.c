@@ -68,13 +68,11 @@ static unsigned execute(bool go)
     return 0;
 }
 
-/* Some steps of finishing, half a second at most; then the host is heard again. */
+/* Some steps of finishing: a second, 1.3 s at most (DS5319); then the host is heard again. */
 static void finish_some(void)
 {
-    for (unsigned i = 0; i < 8 && S->finishing; i++)
+    for (unsigned i = 0; i < 32 && S->finishing && !(USB->ISTR & USB_ISTR_RESET); i++)
         app_finish_step(true);
-    if (S->status != DFU_OK)
-        S->dfu = DFU_ERROR;
 }
 
 void dfu_work(void)
@@ -84,8 +82,11 @@ void dfu_work(void)
     else if (S->dfu == DFU_DNBUSY) {
         S->dfu = DFU_DNLOAD_IDLE;
         execute(true);
-        if (S->status != DFU_OK)
-            S->dfu = DFU_ERROR;
+    } else
+        return;
+    if (S->status != DFU_OK) {
+        S->dfu = DFU_ERROR;
+        S->torn = true;
     }
 }
 
@@ -159,6 +160,7 @@ int dfu_request(void)
         if (size)
             return USB_RECEIVE; /* dfuDNLOAD-SYNC when it has come: usb.c */
         app_finish(true);
+        S->leave_ms = LEAVE_UNASKED_MS;
         S->dfu = DFU_MANIFEST_SYNC;
         return 0;
     case DFU_SEND: {
@@ -173,6 +175,8 @@ int dfu_request(void)
         S->page[0] = S->dfu;
         return 1;
     case DFU_STOP:
+        if ((unsigned)S->dfu - DFU_DNLOAD_SYNC <= DFU_DNBUSY - DFU_DNLOAD_SYNC)
+            S->fresh = 0; /* the block under way is dropped: that is no end of a download */
         app_finish(false);
         S->dfu = DFU_IDLE;
         return 0;

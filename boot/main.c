@@ -49,10 +49,9 @@ static void clock_start(void)
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | RCC_CR_HSEON;
     await(&RCC->CR, RCC_CR_HSERDY);
     FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
-    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2;
+    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2 |
+                RCC_CFGR_SW_PLL; /* as soon as it is ready */
     RCC->CR |= RCC_CR_PLLON;
-    await(&RCC->CR, RCC_CR_PLLRDY);
-    RCC->CFGR |= RCC_CFGR_SW_PLL;
     await(&RCC->CFGR, RCC_CFGR_SWS_PLL);
     SYSTICK->LOAD = CORE_MHZ * 1000 - 1;
     SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
@@ -62,19 +61,14 @@ static void clock_start(void)
 /* Entered by the stub, on a fresh stack, with the journal's valid record, or NULL. */
 __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
 {
-    uint32_t *word = (uint32_t *)SRAM_BASE;
-
     S = (struct state *)SRAM_BASE;
-    while (word < (uint32_t *)(void *)S->waiting)
-        *word++ = 0;
-    while (word < (uint32_t *)(S + 1))
-        *word++ = 0xFFFFFFFF; /* NOTHING waits */
+    for (uint32_t *word = (uint32_t *)SRAM_BASE; word < (uint32_t *)(S + 1); word++)
+        *word = word < (uint32_t *)(void *)S->waiting ? 0 : 0xFFFFFFFF; /* NOTHING waits */
     S->page_size = page_size((uint32_t)stub_vectors);
     S->end = (uint32_t)stub_vectors + S->page_size;
     S->app_end = journal_of((uint32_t)stub_vectors, S->page_size);
     S->pointer = FLASH_BASE;
-    S->stride = TRANSFER_SIZE;
-    S->dfu = DFU_IDLE;
+    S->stride = TRANSFER_SIZE; /* S->dfu: by the first bus reset */
     if (r) {
         S->valid = true;
         S->reset = S->recorded = r->reset;

@@ -9,12 +9,16 @@
  */
 #include "stub.h"
 
-/* Words 2 to 6 are no vectors: nothing here enables an exception. 7 and 8 stay zero, so that
- * bootloaders that park an application's vectors there can install this image. */
-__attribute__((section(".stub.vectors"), used)) const uint32_t stub_vectors[9] = {
+/* Where reset_entry() stands in the image, as a Thumb address; the linker script asserts it. */
+enum { ENTRY = 0x35 };
+
+/* Words 2 to 6 are no vectors: nothing here enables an exception. 4 is a sum of the proper (the linker
+ * script puts it), so that stubs differ where propers do. 7 and 8 stay zero, so that bootloaders that
+ * park an application's vectors there can install this image. */
+__attribute__((section(".stub.vectors"), used)) const uint32_t stub_vectors[4] = {
     STACK_TOP,
-    FLASH_BASE + 0x35, /* reset_entry(), as installer; the linker script asserts it */
-    0x6F626163,        /* "caboose\0" */
+    FLASH_BASE + ENTRY, /* reset_entry(), as installer */
+    0x6F626163,         /* "caboose\0" */
     0x0065736F,
 };
 
@@ -86,7 +90,7 @@ static enum dfu_status end(bool good, enum dfu_status status)
 
 static void wait(void)
 {
-    for (unsigned i = 0; i < 1000000 && FLASH_REGS->SR & FLASH_SR_BSY; i++) {
+    for (unsigned i = 0; i < 1U << 23 && FLASH_REGS->SR & FLASH_SR_BSY; i++) {
     }
 }
 
@@ -174,7 +178,7 @@ static _Noreturn void install(void)
 
     for (uint32_t i = 0; i < STUB_SIZE; i += 4)
         installed &= *(const uint32_t *)(stub + i) == *(const uint32_t *)(low + i);
-    if (installed)
+    if (installed || ((const uint32_t *)low)[1] == stub + ENTRY)
         start_proper(stub, 0);
 
     for (uint32_t at = journal_of(stub, page); at < end;) {

@@ -14,7 +14,7 @@
 #define STUB __attribute__((visibility("hidden")))
 
 /* The stub, where it stands in relation to this code. */
-extern const uint32_t stub_vectors[9] STUB;
+extern const uint32_t stub_vectors[4] STUB;
 _Noreturn void reset_entry(void) STUB;
 
 /* Unlock flash as needed. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE

@@ -24,7 +24,6 @@ void usb_start(void)
 {
     USB->CNTR = USB_CNTR_FRES; /* PDWN off; tSTARTUP: 1 µs (DS5319) */
     USB->CNTR = 0;
-    USB->ISTR = 0;
 }
 
 static void bus_reset(void)
@@ -34,8 +33,7 @@ static void bus_reset(void)
     USB_PMA[0] = TX_AT;
     USB_PMA[2] = RX_AT;
     USB_PMA[3] = COUNT_RX_64;
-    USB->EPR[0] =
-        USB_EPR_TYPE_CONTROL | USB_EPR_RX_VALID | USB_EPR_TX_NAK; /* they were 0: toggles set */
+    endpoint(USB_EPR_TX_NAK | USB_EPR_RX_VALID, 0);
     USB->DADDR = USB_DADDR_EF;
     S->stage = STAGE_IDLE;
     S->configuration = 0;
@@ -105,7 +103,7 @@ static void on_setup(void)
 #pragma GCC unroll 1
     for (unsigned i = 0; i < 4; i++)
         setup[i] = (uint16_t)USB_PMA[RX_AT / 2 + i];
-    S->stage = STAGE_STATUS;
+    S->stage = STAGE_IDLE;
     S->address = 0;
     S->received = 0;
     S->tx = S->page; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
@@ -121,8 +119,7 @@ static void on_setup(void)
         stat = USB_EPR_TX_NAK | USB_EPR_RX_VALID;
     } else if (n != USB_STALL) {
         S->tx_left = (uint16_t)n;
-        if (S->setup.wLength)
-            S->stage = STAGE_IN;
+        S->stage = S->setup.wLength ? STAGE_IN : STAGE_STATUS;
         S->short_reply = n < S->setup.wLength;
         if (!S->short_reply)
             S->tx_left = S->setup.wLength;
