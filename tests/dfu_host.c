@@ -553,7 +553,8 @@ bool flash_application(struct host *h, const struct app *app)
 
 const char *torn_name(enum board_torn torn)
 {
-    static const char *const names[] = {"not begun", "half done", "random bits", "done", "marginal"};
+    static const char *const names[] = {
+        "not begun", "half done", "random bits", "done", "marginal"};
 
     return names[torn];
 }

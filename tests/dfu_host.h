@@ -30,7 +30,7 @@ enum {
     XFER = 1024, /* wTransferSize */
 };
 #define BOOTLOADER "build/firmware/bluepill-tail.bin"
-extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, if nobody says otherwise */
+extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, or what a program says */
 
 /* --- applications ------------------------------------------------------------------------------- */
 
@@ -108,7 +108,7 @@ void host_sleep(struct host *h, uint64_t ns);
 uint8_t *flash_dump(const struct board *b); /* board_flash_size() bytes, to be freed */
 uint32_t flash_word(const struct board *b, uint32_t addr);
 uint32_t taken_by_bootloader(const struct board *b);
-uint32_t stub_at(const struct board *b);  /* where the installed stub begins: its page is the last */
+uint32_t stub_at(const struct board *b); /* where the installed stub begins: its page is the last */
 uint32_t app_room(const struct board *b); /* bytes from 0x08000000 to the bootloader's */
 /* Flash holds the image, but for the reset vector, which leads into the bootloader. */
 bool flash_holds(const struct board *b, const struct app *image);
@@ -167,9 +167,9 @@ struct explorer {
     void *context;
     uint64_t seed;
     uint64_t every[BOARD_TORN_KINDS]; /* enum board_torn: at each n-th operation, 0: never */
-    uint64_t only; /* not 0: at this operation alone, and … */
-    int only_torn; /* … with this outcome */
-    uint64_t operations; /* seen so far; the one at which the power was cut: */
+    uint64_t only;                    /* not 0: at this operation alone, and … */
+    int only_torn;                    /* … with this outcome */
+    uint64_t operations;              /* seen so far; the one at which the power was cut: */
     enum board_torn torn;
     uint64_t cuts, checks; /* made, and different in what they left */
     struct board *before, *scratch;

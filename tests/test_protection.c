@@ -454,6 +454,27 @@ Test(protection, erase_at_any_address_means_its_page)
     cr_expect(flash_holds(h.board, &app));
 }
 
+/* The obvious thing to try: the bootloader's own image, downloaded like any other. It runs low, finds
+ * itself led to by a stub that stands, and changes nothing of it. */
+Test(protection, its_own_image_as_an_application_changes_nothing_of_it)
+{
+    struct app app = app_build(6 * PAGE, 1, 0), own = app_load(BOOTLOADER);
+    struct host h = in_dfu_with(&app);
+    uint32_t room = app_room(h.board), size = board_flash_size(h.board);
+    uint8_t *before = flash_dump(h.board);
+
+    check_dfu(flash_application(&h, &own) && dfu_leave(&h, 2), &h);
+    board_run_for(h.board, BOARD_S);
+    cr_expect(host_enumerate(&h), "it does not come back");
+    uint8_t *after = flash_dump(h.board);
+    cr_expect_arr_eq(before + room + PAGE, after + room + PAGE, size - room - PAGE);
+    check_dfu(flash_application(&h, &app) && dfu_leave(&h, 2), &h);
+    cr_expect(hears(h.board, app.tag, 1000));
+    check_board(h.board);
+    free(before);
+    free(after);
+}
+
 /* A tool that only erases and says ABORT after each command: what is left is no application. */
 Test(protection, erased_pages_without_data_leave_no_application_behind)
 {

@@ -1,0 +1,849 @@
+/* SPDX-License-Identifier: MIT */
+#include "campaign.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* --- flows -------------------------------------------------------------------------------------- */
+
+enum flow_name {
+    BLANK,
+    FORMER,
+    NOISE,
+    FIRST,
+    UPDATE,
+    SHORTER,
+    PAGE0,
+    JOURNAL,
+    SETTINGS,
+    MASS,
+    ERASE
+};
+
+const struct flow flows[] = {
+    [BLANK] = {"install",        "installation on a blank chip",                       false, true },
+    [FORMER] = {"install-former", "installation over a former one and its application", false,
+               true                                                                                },
+    [NOISE] = {"install-noise",  "installation over noise",                            false, true },
+    [FIRST] = {"first",          "first download",                                     true,  false},
+    [UPDATE] = {"update",         "update as dfu-util does it, erases put off",         true,  false},
+    [SHORTER] = {"shorter",        "update by a shorter image, reserved vectors filled", true,  false},
+    [PAGE0] = {"same-page-0",    "update that leaves page 0 as it is",                 false, false},
+    [JOURNAL] = {"journal-full",   "update with the journal full",                       true,  false},
+    [SETTINGS] = {"settings",       "a settings page beside the application",             false, false},
+    [MASS] = {"mass-first",     "update that begins with a mass erase",               true,  false},
+    [ERASE] = {"mass-erase",     "mass erase alone",                                   true,  false},
+};
+const unsigned flow_count = sizeof flows / sizeof *flows;
+
+const struct flow *flow_find(const char *name)
+{
+    for (unsigned i = 0; i < flow_count; i++)
+        if (strcmp(flows[i].name, name) == 0)
+            return &flows[i];
+    return NULL;
+}
+
+/* --- tallies ------------------------------------------------------------------------------------ */
+
+uint64_t failures_of(const struct tally *t)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < FAILURE_KINDS; i++)
+        n += t->failures[i].count;
+    return n;
+}
+
+uint64_t marginal_failures_of(const struct tally *t)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < FAILURE_KINDS; i++)
+        n += t->failures[i].marginal ? t->failures[i].count : 0;
+    return n;
+}
+
+/* The last place takes what is too much. */
+static struct failure *failure_of(struct tally *t, const char *what, bool marginal)
+{
+    unsigned i = 0;
+
+    while (i < FAILURE_KINDS - 1 && t->failures[i].count &&
+           (strcmp(t->failures[i].what, what) != 0 || t->failures[i].marginal != marginal))
+        i++;
+    return &t->failures[i];
+}
+
+void tally_add(struct tally *to, const struct tally *from)
+{
+    uint64_t *a = &to->operations;
+    const uint64_t *b = &from->operations;
+
+    for (unsigned i = 0; i < offsetof(struct tally, seconds) / sizeof *a; i++)
+        a[i] += b[i];
+    to->seconds += from->seconds;
+    for (unsigned i = 0; i < FAILURE_KINDS; i++)
+        if (from->failures[i].count) {
+            struct failure *f = failure_of(to, from->failures[i].what, from->failures[i].marginal);
+            uint64_t count = f->count + from->failures[i].count;
+            if (!f->count)
+                *f = from->failures[i];
+            f->count = count;
+        }
+}
+
+/* --- trials ------------------------------------------------------------------------------------- */
+
+enum { DECISIONS_MAX = 4096, POWER_UPS = 4, START_MS = 8, INSTALL_MS = 400 };
+enum outcome { RUNS_OLD, RUNS_NEW, ENUMERATES, DEAD };
+
+struct trial {
+    const struct order *o;
+    struct tally *t;
+    enum flow_name flow;
+    struct app old, new, settings;
+    struct host h;                  /* the board before the flow's session */
+    uint8_t *old_flash, *new_flash; /* all of flash before and after it */
+    uint8_t *now;                   /* scratch */
+    struct {
+        uint64_t key;
+        enum outcome outcome;
+    } known[DECISIONS_MAX];
+    unsigned known_count;
+    uint64_t chance; /* generator of what is chosen at random */
+    bool late;       /* the time is up */
+    /* The cut of the recovery that is being explored, for the replay line. */
+    const struct explorer *first;
+    unsigned share, shares;
+    uint64_t outer;
+    struct explorer *inner;
+    bool chain, any_marginal; /* one of the cuts of the chain was */
+    uint64_t operations;      /* of the session, without a cut */
+};
+
+static uint64_t chance(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+static bool time_is_up(struct trial *t)
+{
+    t->late = t->late || (t->o->until_s && (uint64_t)time(NULL) >= t->o->until_s);
+    return t->late;
+}
+
+static void fail(struct trial *t, const struct explorer *e, const struct board *b, const char *what)
+{
+    bool marginal = t->chain ? t->any_marginal
+                             : e->torn == BOARD_TORN_MARGINAL ||
+                                   (t->first && t->first->torn == BOARD_TORN_MARGINAL);
+    struct failure *f = failure_of(t->t, what, marginal);
+    struct failure now = {.count = f->count + 1, .marginal = marginal};
+    const struct board_complaint *c = board_complaint(b);
+    const struct order *o = t->o;
+    int n = snprintf(now.replay, sizeof now.replay, "--replay %s %s ", o->flow->name, o->part);
+    char *at = now.replay + n;
+    size_t room = sizeof now.replay - (size_t)n;
+
+    snprintf(now.what, sizeof now.what, "%s", what);
+    if (t->chain)
+        snprintf(at, room, "chain 0 %llu", (unsigned long long)o->seed);
+    else if (t->first)
+        snprintf(at, room, "%llu %d %llu %llu %d", (unsigned long long)t->first->operations,
+            (int)t->first->torn, (unsigned long long)o->seed, (unsigned long long)e->operations,
+            (int)e->torn);
+    else
+        snprintf(at, room, "%llu %d %llu", (unsigned long long)e->operations, (int)e->torn,
+            (unsigned long long)o->seed);
+    if (f->count)
+        f->count++;
+    else
+        *f = now;
+    if (o->log && now.count <= 3)
+        fprintf(o->log, "FAILURE %s, %s, %s: %s; pc %08x; %s; %s\n", o->flow->name, o->part,
+            t->chain ? "several cuts" : torn_name(e->torn), what, board_pc(b),
+            c ? c->rule : "no complaint", now.replay);
+}
+
+/* --- a board is judged -------------------------------------------------------------------------- */
+
+/* Powers it up: an application that says its tag, or a DFU device. */
+static enum outcome powered_up(struct trial *t, struct board *b)
+{
+    struct host h = {.board = b};
+
+    t->t->powered++;
+    power_cycle(b);
+    forget();
+    for (unsigned ms = 0; ms < START_MS; ms++) {
+        if (board_run_for(b, BOARD_MS) != BOARD_DONE)
+            return DEAD;
+        if (strstr(heard(), t->new.tag))
+            return RUNS_NEW;
+        if (t->old.size && strstr(heard(), t->old.tag))
+            return RUNS_OLD;
+    }
+    return host_enumerate(&h) ? ENUMERATES : DEAD;
+}
+
+/* Goes on from a power-up that has begun. */
+static enum outcome powered_up_again(struct trial *t, struct board *b)
+{
+    struct host h = {.board = b};
+
+    t->t->powered++;
+    return hears(b, t->new.tag, START_MS) ? RUNS_NEW : host_enumerate(&h) ? ENUMERATES : DEAD;
+}
+
+/* What runs must be the whole of the old or of the new, and stay so. */
+static bool complete(struct trial *t, const struct board *b, enum outcome o)
+{
+    uint32_t room = app_room(b);
+    bool alike = t->old.size && memcmp(t->old.tag, t->new.tag, 4) == 0;
+
+    board_peek(b, FLASH, t->now, room);
+    bool was = t->old.size && memcmp(t->now, t->old_flash, room) == 0;
+    bool is = memcmp(t->now, t->new_flash, room) == 0;
+    *(was ? &t->t->old_runs : &t->t->new_runs) += 1;
+    return (was && (alike || o == RUNS_OLD)) || (is && (alike || o == RUNS_NEW));
+}
+
+/* After a success there is nothing that may read otherwise tomorrow: application, bootloader. */
+static const char *unsound(struct trial *t, struct board *b, const struct app *app)
+{
+    uint32_t journal = FLASH + app_room(b), size = board_page_size(b);
+
+    if (undecided(b, FLASH, 8))
+        return "success reported; undecided bits in the first two words of flash";
+    if (undecided(b, FLASH, (uint32_t)app->size))
+        return "success reported; undecided bits in the application";
+    if (undecided(b, journal + size, taken_by_bootloader(b) - size))
+        return "success reported; undecided bits in the bootloader";
+    if (!undecided(b, journal, size))
+        return NULL;
+    for (unsigned i = 0; i < 2 * POWER_UPS; i++)
+        if (powered_up(t, b) != RUNS_NEW)
+            return "success reported; later it does not run: undecided bits in the journal";
+    return NULL;
+}
+
+/* From DFU, or an application that runs: a normal download must do, and last. */
+static void takes_a_download(struct trial *t, struct explorer *e, struct board *b, enum outcome o)
+{
+    struct host h = {.board = b};
+
+    t->t->downloads++;
+    if (o != ENUMERATES) {
+        board_press_reset(b, 20 * BOARD_MS);
+        if (!host_enumerate(&h)) {
+            fail(t, e, b, "the reset button does not lead to DFU");
+            return;
+        }
+    }
+    if (!flash_application(&h, &t->new)) {
+        fail(t, e, b, "a normal download fails");
+        return;
+    }
+    bool leave = t->t->downloads % 8 == 0;
+    if (leave ? !dfu_leave(&h, 0) || !hears(b, t->new.tag, 2000) : powered_up(t, b) != RUNS_NEW) {
+        fail(t, e, b,
+            page0_open(b) ? "DEAD: success reported; later its reset vector reads otherwise"
+                          : "what was downloaded normally does not run");
+        return;
+    }
+    if (!flash_holds(b, &t->new)) {
+        fail(t, e, b, "what was downloaded normally is not what flash holds");
+        return;
+    }
+    const char *what = unsound(t, b, &t->new);
+    if (what)
+        fail(t, e, b, what);
+}
+
+/* Power-up, once or, with undecided bits, repeatedly. */
+static enum outcome try_it(struct trial *t, struct explorer *e, struct board *b, unsigned times)
+{
+    enum outcome o = DEAD;
+
+    for (unsigned i = 0; i < times; i++) {
+        o = powered_up(t, b);
+        if (o == DEAD) {
+            fail(t, e, b, "it neither runs nor enumerates");
+            return DEAD;
+        }
+        bool app = o != ENUMERATES;
+        if (app && !complete(t, b, o)) {
+            fail(t, e, b, "it runs an application that is not complete");
+            return DEAD;
+        }
+        if (app && undecided(b, FLASH, app_room(b))) {
+            fail(t, e, b, "it runs an application with undecided bits");
+            return DEAD;
+        }
+    }
+    return o;
+}
+
+/* The worst that undecided bits can do is to look as if the operation were complete, at the next
+ * power-up, and not at a later one. Powers up until they do, if chance will have it. */
+static void draw_the_worst(const struct trial *t, struct board *b)
+{
+    uint32_t size = board_flash_size(b);
+    uint8_t *mask = malloc(size);
+    bool alike = false;
+
+    board_peek_marginal(b, FLASH, mask, size);
+    for (unsigned i = 0; i < 16 && !alike; i++) {
+        board_power(b, false);
+        board_power(b, true);
+        board_peek(b, FLASH, t->now, size);
+        alike = true;
+        for (uint32_t at = 0; at < size; at++)
+            alike &= !((t->now[at] ^ t->new_flash[at]) & mask[at]);
+    }
+    free(mask);
+}
+
+/* The window: counted. Where an undecided vector happens to lead to DFU, a download must end it. */
+static void in_window(struct trial *t, struct explorer *e, struct board *b)
+{
+    t->t->window++;
+    if (!t->o->flow->opens_page0) {
+        fail(t, e, b, "page 0 is open in a flow that does not change it");
+        return;
+    }
+    if (!undecided(b, FLASH, 8))
+        return;
+    draw_the_worst(t, b);
+    if (!page0_open(b) && powered_up_again(t, b) == ENUMERATES)
+        takes_a_download(t, e, b, ENUMERATES);
+}
+
+static void judge(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+    unsigned i = 0;
+
+    t->t->states++;
+    if (time_is_up(t))
+        e->only = UINT64_MAX; /* no more cuts */
+    if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+        in_window(t, e, b);
+        return;
+    }
+    bool unsure =
+        undecided(b, FLASH, 8) || undecided(b, FLASH + app_room(b), taken_by_bootloader(b));
+    bool waits = undecided(b, FLASH, app_room(b)); /* somewhere in the pages being written */
+    uint64_t key = decision(b);
+    while (i < t->known_count && t->known[i].key != key)
+        i++;
+    bool new = i == t->known_count, sampled = t->o->sample && t->t->states % t->o->sample == 0;
+    enum outcome o;
+    if (new || unsure || sampled) {
+        o = try_it(t, e, b, unsure ? POWER_UPS : 1);
+        if (waits && !unsure && o == ENUMERATES) {
+            draw_the_worst(t, b);
+            o = powered_up_again(t, b);
+        }
+        if (o == DEAD)
+            return;
+        t->t->dfu += o == ENUMERATES;
+        if (new && !unsure && i < DECISIONS_MAX) {
+            t->known[i].key = key;
+            t->known[i].outcome = o;
+            t->known_count++;
+            t->t->decisions++;
+        } else if (!unsure && !new && t->known[i].outcome != o) {
+            fail(t, e, b, "a board decides otherwise than others of its class");
+        }
+        if ((new && !t->first) || unsure || (waits && !t->first) ||
+            t->t->powered % t->o->download == 0)
+            takes_a_download(t, e, b, o);
+        return;
+    }
+    o = t->known[i].outcome;
+    t->t->dfu += o == ENUMERATES;
+    if (o != ENUMERATES && (!complete(t, b, o) || undecided(b, FLASH, app_room(b))))
+        fail(t, e, b, "it would run an application that is not complete");
+}
+
+/* Until the installed bootloader runs: from there on nothing changes flash by itself. */
+static void run_installer(struct board *b)
+{
+    board_run_for(b, START_MS * BOARD_MS); /* reset is over: the PC is that of now */
+    for (unsigned ms = 0; ms < INSTALL_MS && board_pc(b) < FLASH + app_room(b); ms++)
+        board_run_for(b, BOARD_MS);
+}
+
+/* Is the stub at the end of flash what it will be? Then the installer goes on into DFU, else it begins
+ * at its beginning and reads nothing of what it finds there: a class of its own. */
+static bool stub_stands(struct trial *t, const struct board *b)
+{
+    uint32_t at = stub_at(b);
+
+    board_peek(b, at, t->now, PAGE);
+    return memcmp(t->now, t->new_flash + (at - FLASH), PAGE) == 0;
+}
+
+/* Whatever the cut left, power-up makes an installed board of it. */
+static void judge_installation(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+    uint32_t size = board_flash_size(b), taken = taken_by_bootloader(b),
+             from = FLASH + size - taken;
+
+    t->t->states++;
+    if (time_is_up(t))
+        e->only = UINT64_MAX;
+    if (!stub_stands(t, b) && !undecided(b, stub_at(b), PAGE) && t->known_count &&
+        t->t->states % t->o->sample != 0) {
+        t->t->dfu++;
+        return;
+    }
+    t->known_count = 1;
+    t->t->powered++;
+    draw_the_worst(t, b);
+    board_power(b, true);
+    run_installer(b);
+    board_peek(b, FLASH, t->now, size);
+    if (memcmp(t->now, t->new_flash, size) != 0) {
+        fail(t, e, b, "it is not what an installed board is");
+        return;
+    }
+    t->t->dfu++;
+    bool unsure = undecided(b, from, taken);
+    if (t->t->powered % 8 != 0 && !unsure)
+        return;
+    struct host h = {.board = b}; /* of this power-up: the next draws undecided bits anew */
+    if (!host_enumerate(&h)) {
+        fail(t, e, b, "it is installed, and does not enumerate");
+        return;
+    }
+    if (!unsure && t->t->powered % t->o->download)
+        return;
+    takes_a_download(t, e, b, ENUMERATES);
+    if (unsure)
+        for (unsigned i = 0; i < 4 * POWER_UPS; i++)
+            if (powered_up(t, b) == DEAD) {
+                fail(t, e, b, "DEAD: installed and flashed, later its stub reads otherwise");
+                return;
+            }
+}
+
+/* --- preparing ---------------------------------------------------------------------------------- */
+
+static void press_into_dfu(struct host *h)
+{
+    board_press_reset(h->board, 20 * BOARD_MS);
+    if (!host_enumerate(h))
+        fprintf(stderr, "preparing: the reset button does not lead to DFU\n");
+}
+
+/* All records of the journal used, the last one valid. */
+static void fill_journal(struct host *h)
+{
+    uint32_t size = board_page_size(h->board), at = FLASH + app_room(h->board);
+    uint8_t *records = calloc(1, size);
+
+    board_power(h->board, false);
+    board_peek(h->board, at, records + size - 8, 8);
+    board_load(h->board, at, records, size);
+    board_power(h->board, true);
+    board_run_for(h->board, 20 * BOARD_MS);
+    press_into_dfu(h);
+    free(records);
+}
+
+static struct host installer(const char *part, const uint8_t *former)
+{
+    struct host h = {.board = new_board(part, 1)};
+    struct app image = app_load(bootloader_path);
+
+    if (former)
+        board_load(h.board, FLASH, former, board_flash_size(h.board));
+    board_load(h.board, FLASH, image.data, image.size);
+    app_free(&image);
+    return h;
+}
+
+static struct host installer_over(struct trial *t)
+{
+    const char *part = t->o->part;
+    struct host h = installer(part, NULL);
+    uint8_t *former = NULL;
+    uint32_t size = board_flash_size(h.board), taken = taken_by_bootloader(h.board);
+
+    if (t->flow == NOISE) {
+        former = app_build(size, t->o->seed, 0).data;
+    } else if (t->flow == FORMER) {
+        struct app app = app_build(size / 2, 14, 0);
+        struct host was = host_with_application(part, &app);
+        former = flash_dump(was.board);
+        for (uint32_t at = size - taken + board_page_size(h.board); at < size; at += 5)
+            former[at] ^= 0x24; /* another version */
+        board_free(was.board);
+        app_free(&app);
+    }
+    board_free(h.board);
+    h = installer(part, former);
+    free(former);
+    return h;
+}
+
+static size_t size_of_app(const struct trial *t)
+{
+    return strcmp(t->o->part, "stm32f103c4") == 0 ? APP_SMALLEST : 8192;
+}
+
+/* app_build() lets every vector lead to the entry, so that a wild reset vector would run the
+ * application by way of its HardFault. Here faults end in a loop, as in most firmware. */
+static void let_faults_hang(struct app *app)
+{
+    enum { B_SELF = 0xE7FE, HARD_FAULT = 3, USAGE_FAULT = 6 };
+    size_t at = APP_ENTRY - 1 - FLASH;
+
+    if (!app->size)
+        return;
+    while (app->data[at] != (B_SELF & 0xFF) || app->data[at + 1] != B_SELF >> 8)
+        at += 2;
+    for (unsigned i = HARD_FAULT; i <= USAGE_FAULT; i++) {
+        app->data[4 * i] = (uint8_t)(at + 1);
+        app->data[4 * i + 1] = (uint8_t)(at >> 8);
+    }
+}
+
+static void prepare_apps(struct trial *t)
+{
+    size_t size = size_of_app(t);
+
+    t->new = app_build(size, 22, t->flow == SHORTER ? IMAGE_FILLS_RESERVED_VECTORS : 0);
+    if (t->flow == PAGE0 || t->flow == SETTINGS) {
+        t->old = app_build(size, 22, 0);
+        for (size_t i = 2048; i < size && t->flow == PAGE0; i++)
+            t->old.data[i] ^= 0x5A;
+    } else if (t->flow == ERASE) {
+        t->old = app_build(3 * size, 21, 0);
+    } else if (t->flow != FIRST && !t->o->flow->installs) {
+        t->old = app_build(t->flow == SHORTER ? size + 3001 : size, 21, 0);
+    }
+    let_faults_hang(&t->old);
+    let_faults_hang(&t->new);
+    t->settings = app_build(2048, 99, 0);
+}
+
+static uint32_t settings_at(const struct board *b)
+{
+    return FLASH + app_room(b) - 2048;
+}
+
+/* What the host does, from opening the device to its last word. */
+static bool session(struct trial *t, struct host *h)
+{
+    switch (t->flow) {
+    case BLANK:
+    case FORMER:
+    case NOISE:
+        for (unsigned ms = 0; ms < INSTALL_MS; ms += 20)
+            host_sleep(h, 20 * BOARD_MS);
+        return true;
+    case SETTINGS:
+        return dfu_open(h) && dfu_download_like_dfu_util(
+                                  h, settings_at(h->board), t->settings.data, t->settings.size);
+    case MASS:
+        return dfu_open(h) && dfu_mass_erase(h) &&
+               dfu_download_counting(h, FLASH, t->new.data, t->new.size);
+    case ERASE:
+        return dfu_open(h) && dfu_mass_erase(h) && dfu_to_idle(h);
+    case FIRST:
+    case UPDATE:
+    case SHORTER:
+    case PAGE0:
+    case JOURNAL:
+        break;
+    }
+    return flash_application(h, &t->new);
+}
+
+static bool settle(struct board *b)
+{
+    board_run_for(b, 2 * BOARD_S); /* what ABORT left to be done */
+    return true;
+}
+
+static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
+{
+    *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1};
+    t->flow = (enum flow_name)(o->flow - flows);
+    prepare_apps(t);
+    if (o->flow->installs)
+        t->h = installer_over(t);
+    else if (t->flow == FIRST)
+        t->h = host_on_new_board(o->part);
+    else
+        t->h = host_in_dfu(o->part, &t->old, BOARD_TYPICAL);
+    if (t->flow == JOURNAL)
+        fill_journal(&t->h);
+    if (o->flow->installs) {
+        board_power(t->h.board, true);
+        usb_plug(t->h.board);
+    }
+    t->old_flash = flash_dump(t->h.board);
+    t->now = flash_dump(t->h.board);
+
+    struct host rehearsal = {.board = board_copy(t->h.board)};
+    struct board_counts before, after;
+    board_counts(rehearsal.board, &before);
+    bool did = session(t, &rehearsal) && settle(rehearsal.board);
+    board_counts(rehearsal.board, &after);
+    t->operations = after.flash_operations - before.flash_operations;
+    tally->windows += after.page0_windows - before.page0_windows;
+    tally->window_ns += after.page0_open_ns - before.page0_open_ns;
+    t->new_flash = flash_dump(rehearsal.board);
+    board_free(rehearsal.board);
+    if (!did)
+        fprintf(stderr, "%s on %s: the session fails without any cut\n", o->flow->name, o->part);
+    return did;
+}
+
+static void unprepare(struct trial *t)
+{
+    board_free(t->h.board);
+    app_free(&t->old);
+    app_free(&t->new);
+    app_free(&t->settings);
+    free(t->old_flash);
+    free(t->new_flash);
+    free(t->now);
+}
+
+static double cpu_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+/* --- every cut ---------------------------------------------------------------------------------- */
+
+static struct explorer explorer_of(struct trial *t)
+{
+    struct explorer e = {.context = t,
+        .seed = t->o->seed,
+        .only = t->o->only,
+        .only_torn = t->o->only_torn,
+        .check = t->o->flow->installs ? judge_installation : judge};
+
+    memcpy(e.every, t->o->every, sizeof e.every);
+    return e;
+}
+
+static void explore_session(struct trial *t, struct explorer *e)
+{
+    explore(e, &t->h);
+    if (!session(t, &t->h))
+        fail(t, e, t->h.board, "the session fails without any cut");
+    host_sleep(&t->h, 2 * BOARD_S); /* what ABORT left to be done */
+    explore_end(e, &t->h);
+    t->t->operations += e->operations;
+    t->t->cuts += e->cuts;
+}
+
+static bool run(struct trial *t, const struct order *o, struct tally *tally, bool pairs);
+
+bool trial_cuts(const struct order *o, struct tally *tally)
+{
+    static struct trial t;
+    double begun = cpu_seconds();
+
+    if (!prepare(&t, o, tally)) {
+        struct explorer none = {.seed = 0};
+        fail(&t, &none, t.h.board, "the session fails without any cut");
+    }
+    bool all = run(&t, o, tally, false);
+    unprepare(&t);
+    tally->seconds += cpu_seconds() - begun;
+    return all;
+}
+
+static void cut_the_recovery(struct explorer *e, struct board *b);
+
+static bool run(struct trial *t, const struct order *o, struct tally *tally, bool pairs)
+{
+    struct explorer e = explorer_of(t);
+    uint64_t marginals = o->every[BOARD_TORN_MARGINAL];
+
+    if (pairs)
+        e.check = cut_the_recovery;
+    explore_session(t, &e);
+    if (marginals)
+        tally->marginal += e.operations / marginals;
+    return !t->late;
+}
+
+/* --- pairs -------------------------------------------------------------------------------------- */
+
+static void cut_the_recovery(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+
+    if (t->outer++ % t->shares != t->share && !t->o->only)
+        return;
+    if (time_is_up(t)) {
+        e->only = UINT64_MAX;
+        return;
+    }
+    if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+        t->t->window++;
+        return;
+    }
+    /* The board is e's, and e may not see it change before the next cut: it is restored then. */
+    enum outcome o = try_it(t, e, b, 1);
+    struct host h = {.board = b};
+    if (o == DEAD)
+        return;
+    if (o != ENUMERATES)
+        press_into_dfu(&h);
+    struct explorer second = {
+        .context = t,
+        .seed = t->o->seed + e->operations * 5 + e->torn,
+        .only = t->o->second,
+        .only_torn = t->o->second_torn,
+        .check = judge,
+        .every = {1, 1, 1, 1, 1},
+        .known = t->inner->known,
+        .known_size = t->inner->known_size
+    };
+    t->first = e;
+    explore(&second, &h);
+    if (!flash_application(&h, &t->new))
+        fail(t, &second, b, "a normal download fails");
+    host_sleep(&h, 100 * BOARD_MS);
+    t->inner->known = second.known;
+    t->inner->known_size = second.known_size;
+    second.known = NULL;
+    explore_end(&second, &h);
+    t->t->pairs += second.cuts;
+    t->first = NULL;
+}
+
+bool trial_pairs(const struct order *o, struct tally *tally, unsigned n, unsigned of)
+{
+    static struct trial t;
+    static struct explorer inner;
+    double begun = cpu_seconds();
+
+    prepare(&t, o, tally);
+    inner = (struct explorer){.seed = 0};
+    t.inner = &inner;
+    t.share = n;
+    t.shares = of;
+    bool all = run(&t, o, tally, true);
+    free(inner.known);
+    unprepare(&t);
+    tally->seconds += cpu_seconds() - begun;
+    return all;
+}
+
+/* --- chains ------------------------------------------------------------------------------------- */
+
+static enum board_torn any_torn(struct trial *t)
+{
+    return (enum board_torn)(chance(&t->chance) % BOARD_TORN_KINDS);
+}
+
+/* Power fails somewhere in what comes next; if that has fewer operations, after it. */
+static void cut_somewhere(struct trial *t, struct board *b, uint64_t operations)
+{
+    uint64_t nth = 1 + chance(&t->chance) % operations;
+    enum board_torn torn = any_torn(t);
+
+    board_cut_at(b, nth, torn, chance(&t->chance));
+    t->any_marginal |= torn == BOARD_TORN_MARGINAL;
+}
+
+static void fails_now(struct board *b)
+{
+    board_cut_at(b, 0, BOARD_TORN_NOT_BEGUN, 0);
+    board_power(b, false);
+}
+
+void trial_chain(const struct order *o, struct tally *tally)
+{
+    static struct trial t; /* kept while flow and part stay the same */
+    static struct board *base;
+    static const struct flow *flow;
+    static const char *part;
+    double begun = cpu_seconds();
+
+    if (flow != o->flow || part != o->part) {
+        struct tally none = {0};
+        if (base) {
+            board_free(base);
+            unprepare(&t);
+        }
+        prepare(&t, o, &none);
+        base = board_copy(t.h.board);
+        flow = o->flow;
+        part = o->part;
+    }
+    t.o = o;
+    t.t = tally;
+    t.chance = o->seed;
+    t.chain = true;
+    t.any_marginal = false;
+    struct board *b = t.h.board;
+    struct explorer e = {.seed = o->seed};
+    unsigned cuts = 2 + chance(&t.chance) % 2;
+    uint64_t operations = t.new.size / 2 + 20;
+
+    board_restore(b, base);
+    struct host h = {.board = b};
+    cut_somewhere(&t, b, t.operations);
+    session(&t, &h);
+    fails_now(b);
+    tally->cuts++;
+    for (unsigned i = 1; i < cuts; i++) {
+        if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+            tally->window++;
+            goto done;
+        }
+        if (o->flow->installs) {
+            cut_somewhere(&t, b, 2100);
+            board_power(b, true);
+            run_installer(b);
+        } else {
+            enum outcome was = powered_up(&t, b);
+            if (was == DEAD) {
+                fail(&t, &e, b, "it neither runs nor enumerates");
+                goto done;
+            }
+            if (was != ENUMERATES)
+                press_into_dfu(&h);
+            cut_somewhere(&t, b, operations);
+            flash_application(&h, &t.new);
+        }
+        fails_now(b);
+        tally->cuts++;
+    }
+    *(cuts == 2 ? &tally->chains_of_2 : &tally->chains_of_3) += 1;
+    if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+        tally->window++;
+        goto done;
+    }
+    enum outcome was = powered_up(&t, b);
+    if (was == DEAD)
+        fail(&t, &e, b, "it neither runs nor enumerates");
+    else if (was == RUNS_NEW && !o->flow->installs && !flash_holds(b, &t.new) &&
+             (!t.old.size || !flash_holds(b, &t.old)))
+        fail(&t, &e, b, "it runs an application that is not complete");
+    else if (was == RUNS_OLD && !flash_holds(b, &t.old))
+        fail(&t, &e, b, "it runs an application that is not complete");
+    else
+        takes_a_download(&t, &e, b, was);
+    tally->states++;
+done:
+    tally->seconds += cpu_seconds() - begun;
+}

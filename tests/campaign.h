@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The campaign: what happens to a board whose power fails in any flash operation of anything that
+ * can be done to it (P3). tests/torture.c runs all of it, tests/test_torture.c a slice.
+ *
+ * A *trial* is a flow on a part: the board is prepared, then the flow's session is explored
+ * (dfu_host.h): each flash operation is cut with each torn outcome, and the board that is left is
+ * judged: powered up again it runs a complete application, old or new, or enumerates as DFU, and
+ * takes a normal download after which it runs the new application and holds no undecided bit.
+ *
+ * **Judged once.** What is equal is not judged twice, on two levels.
+ *
+ * 1. Equal flash. A board without power is its flash, its option bytes (nothing here changes them)
+ *    and its undecided bits: RAM and registers are lost, backup registers too (no VBAT). So two cuts
+ *    that leave the same flash leave the same board, but for the garbage in its RAM. The hash is of
+ *    64 bits over all flash; boards with undecided bits are told apart by cut.
+ * 2. Equal decisions. Until a host downloads something, or an application runs, the bootloader reads
+ *    its own pages, the journal, and words 0 and 1 of flash; where word 1 still leads to the
+ *    installer in page 0, that kilobyte, and no more of the image, for it finds the stub complete
+ *    (the installation itself has a rule of its own: judge_installation()). So boards
+ *    with equal decision() are alike until then: one of them, and a sample of the others, is powered
+ *    up. An application that runs by that judgement must be complete, which is seen in the flash of
+ *    each board. A class with undecided bits is not one: each such board is powered up, repeatedly.
+ *
+ * **Idle time** is skipped by the simulator where it is exact: the CPU stands still while flash is
+ * busy, so a page erase costs what computing its end costs. Polling loops are not guessed at.
+ *
+ * The *window*: page 0 was erased and its reset vector does not stand yet, or not surely. Boards in
+ * it are counted, not judged: but where undecided bits happen to lead to DFU, and a download then is
+ * said to have succeeded, it must have. In a flow that does not change page 0 they are failures.
+ */
+#ifndef TESTS_CAMPAIGN_H
+#define TESTS_CAMPAIGN_H
+
+#include "dfu_host.h"
+
+#include <stdio.h>
+
+enum { FAILURE_KINDS = 20 };
+
+struct failure {
+    char what[120], replay[160]; /* of the first */
+    bool marginal;               /* with undecided bits; without them it is a kind of its own */
+    uint64_t count;
+};
+
+struct tally { /* no pointers: workers hand it over through shared memory */
+    uint64_t operations, cuts, states, decisions, powered, downloads;
+    uint64_t old_runs, new_runs, dfu, window; /* the states, judged */
+    uint64_t marginal;                        /* of the cuts: with marginal outcome */
+    uint64_t pairs, chains_of_2, chains_of_3; /* cuts of the recovery */
+    uint64_t windows, window_ns;              /* of the session without a cut */
+    double seconds;
+    struct failure failures[FAILURE_KINDS];
+};
+uint64_t failures_of(const struct tally *t);
+uint64_t marginal_failures_of(const struct tally *t);
+void tally_add(struct tally *to, const struct tally *from);
+
+struct flow {
+    const char *name, *what;
+    bool opens_page0; /* may */
+    bool installs;    /* the installation itself is cut */
+};
+extern const struct flow flows[];
+extern const unsigned flow_count;
+const struct flow *flow_find(const char *name);
+
+struct order {
+    const struct flow *flow;
+    const char *part;
+    uint64_t seed;
+    uint64_t every[BOARD_TORN_KINDS]; /* as in struct explorer */
+    uint64_t only;                    /* replay: this operation … */
+    int only_torn;
+    uint64_t second; /* … and of the recovery this one */
+    int second_torn;
+    uint64_t sample; /* of each so many states one is powered up although its class is known … */
+    uint64_t download; /* … and of so many powered up one takes a download */
+    uint64_t until_s;  /* of time(): stop when it has come; 0: never */
+    FILE *log;         /* failures as they are found; NULL: silent */
+};
+
+/* Every cut of the flow. False: the time was up before the end. */
+bool trial_cuts(const struct order *o, struct tally *t);
+/* All pairs: every cut of the flow, and after each that left another flash every cut of the
+ * recovery; here the n-th of `of` such shares. For small parts and small applications. */
+bool trial_pairs(const struct order *o, struct tally *t, unsigned n, unsigned of);
+/* One sequence of two or three cuts at random places, from the seed alone. */
+void trial_chain(const struct order *o, struct tally *t);
+
+#endif
