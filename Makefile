@@ -116,7 +116,7 @@ $B/tests/torture: $B/obj/tests/torture.o $B/obj/tests/campaign.o $B/obj/tests/df
 torture: $B/tests/torture firmware
 	cp $B/firmware/bluepill-tail.bin $B/tests/torture.firmware
 	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware --report RELIABILITY.md \
-	    --commit "$$(git rev-parse --short HEAD)"
+	    --commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- boot core || echo ', boot changed')"
 
 # --- measurements (./bench): programs, never tests -----------------------------------------------------------
 

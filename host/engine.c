@@ -308,6 +308,11 @@ static void idle_result(struct engine *e, int result)
             fail_link(e, result);
         } else if (!take_status(e, result)) {
             fail_state(e);
+        } else if (e->state == DFU_IDLE && e->status == DFU_OK && poll_ms(e) && e->tries == 0) {
+            /* ABORT was answered, and it does what had been put off: let it. Once: some boards always
+             * name a time. */
+            e->tries++;
+            ask_pause(e, poll_ms(e) < CONTROL_MS ? poll_ms(e) : CONTROL_MS);
         } else if (e->state == DFU_IDLE && e->status == DFU_OK) {
             task_done(e);
         } else {

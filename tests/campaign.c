@@ -172,13 +172,12 @@ static void fail(struct trial *t, const struct explorer *e, const struct board *
 
 /* --- a board is judged -------------------------------------------------------------------------- */
 
-/* Powers it up: an application that says its tag, or a DFU device. */
-static enum outcome powered_up(struct trial *t, struct board *b)
+/* Goes on from a power-up: an application that says its tag, or a DFU device. */
+static enum outcome powered_up_now(struct trial *t, struct board *b)
 {
     struct host h = {.board = b};
 
     t->t->powered++;
-    power_cycle(b);
     forget();
     for (unsigned ms = 0; ms < START_MS; ms++) {
         if (board_run_for(b, BOARD_MS) != BOARD_DONE)
@@ -191,13 +190,10 @@ static enum outcome powered_up(struct trial *t, struct board *b)
     return host_enumerate(&h) ? ENUMERATES : DEAD;
 }
 
-/* Goes on from a power-up that has begun. */
-static enum outcome powered_up_again(struct trial *t, struct board *b)
+static enum outcome powered_up(struct trial *t, struct board *b)
 {
-    struct host h = {.board = b};
-
-    t->t->powered++;
-    return hears(b, t->new.tag, START_MS) ? RUNS_NEW : host_enumerate(&h) ? ENUMERATES : DEAD;
+    power_cycle(b);
+    return powered_up_now(t, b);
 }
 
 /* What runs must be the whole of the old or of the new, and stay so. */
@@ -320,7 +316,7 @@ static void in_window(struct trial *t, struct explorer *e, struct board *b)
     if (!undecided(b, FLASH, 8))
         return;
     draw_the_worst(t, b);
-    if (!page0_open(b) && powered_up_again(t, b) == ENUMERATES)
+    if (!page0_open(b) && powered_up_now(t, b) == ENUMERATES)
         takes_a_download(t, e, b, ENUMERATES);
 }
 
@@ -346,9 +342,9 @@ static void judge(struct explorer *e, struct board *b)
     enum outcome o;
     if (new || unsure || sampled) {
         o = try_it(t, e, b, unsure ? POWER_UPS : 1);
-        if (waits && !unsure && o == ENUMERATES) {
+        if (unsure || (waits && o == ENUMERATES)) {
             draw_the_worst(t, b);
-            o = powered_up_again(t, b);
+            o = powered_up_now(t, b);
         }
         if (o == DEAD)
             return;
