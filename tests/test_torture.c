@@ -55,9 +55,9 @@ Test(torture, first_download_with_2_kb_pages_does_not_either, .timeout = 120)
     slice("first", "stm32f103re", dense);
 }
 
-/* Cells that read otherwise at each power-up. Disabled until the bootloader stops to trust what an
- * interrupted download left: a half-word that happens to read as wanted is not written again, and
- * reads otherwise later. */
+/* Cells that read otherwise at each power-up. Disabled until the bootloader decides what a cut left
+ * undecided: what happens to read as wanted in the next session is not written again and reads
+ * otherwise later (application pages, reset vector, record), and the last half-word of the stub. */
 Test(torture, marginal_cells_that_a_cut_left_are_written_again, .timeout = 120, .disabled = true)
 {
     slice("update", "stm32f103rc", marginal);
