@@ -757,13 +757,20 @@ static void cut_somewhere(struct trial *t, struct board *b, uint64_t operations)
     enum board_torn torn = any_torn(t);
 
     board_cut_at(b, nth, torn, chance(&t->chance));
+    if (getenv("CABOOSE_LOG"))
+        fprintf(stderr, "power is to fail in operation %llu, %s\n", (unsigned long long)nth,
+            torn_name(torn));
     t->any_marginal |= torn == BOARD_TORN_MARGINAL;
 }
 
-static void fails_now(struct board *b)
+/* 1 if the cut that was ordered has come; else the power is switched off now. */
+static unsigned fails_now(struct board *b)
 {
+    bool cut = !board_powered(b);
+
     board_cut_at(b, 0, BOARD_TORN_NOT_BEGUN, 0);
     board_power(b, false);
+    return cut;
 }
 
 void trial_chain(const struct order *o, struct tally *tally)
@@ -799,8 +806,7 @@ void trial_chain(const struct order *o, struct tally *tally)
     struct host h = {.board = b};
     cut_somewhere(&t, b, t.operations);
     session(&t, &h);
-    fails_now(b);
-    tally->cuts++;
+    unsigned made = fails_now(b);
     for (unsigned i = 1; i < cuts; i++) {
         if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
             tally->window++;
@@ -821,10 +827,10 @@ void trial_chain(const struct order *o, struct tally *tally)
             cut_somewhere(&t, b, operations);
             flash_application(&h, &t.new);
         }
-        fails_now(b);
-        tally->cuts++;
+        made += fails_now(b);
     }
-    *(cuts == 2 ? &tally->chains_of_2 : &tally->chains_of_3) += 1;
+    tally->chains_of_2 += made == 2;
+    tally->chains_of_3 += made == 3;
     if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
         tally->window++;
         goto done;
@@ -841,5 +847,6 @@ void trial_chain(const struct order *o, struct tally *tally)
         takes_a_download(&t, &e, b, was);
     tally->states++;
 done:
+    tally->cuts += made;
     tally->seconds += cpu_seconds() - begun;
 }

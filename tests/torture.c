@@ -231,8 +231,9 @@ static void write_report(FILE *f, const struct shared *s, const struct options *
     fputs(
         "\n## Windows\n\nPage 0 is erased and its reset vector does not stand yet, or not surely: "
         "a cut "
-        "then leaves no way into the bootloader. Counted, timed (typical times, DS5319 table 28), "
-        "not judged. In flows that leave page 0 as it is they would be failures.\n\n## Every "
+        "then leaves no way into the bootloader. Counted, timed (typical times, DS5319 table 28); "
+        "judged only where undecided bits happen to lead to DFU. In flows that leave page 0 as it "
+        "is they would be failures.\n\n## Every "
         "cut\n\n",
         f);
     write_flows(f, s);
