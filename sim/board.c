@@ -3,7 +3,7 @@
  * The board: memory map, virtual clock, resets, power, snapshots. What the chip does is in the
  * peripherals' files; this one only wires them.
  *
- * Sources: RM0008 (memory map, RCC), PM0075 (flash), DS5319; as gathered in the hardware sheets.
+ * Sources: RM0008 (memory map, RCC), PM0075 (flash), DS5319.
  */
 #include "board.h"
 

@@ -4,7 +4,7 @@
  * the few steps by which an operating system takes in a device. It drives the board's virtual time:
  * every call runs the board until the bus is done.
  *
- * Timing (USB 2.0 §5.11, §7.1.18; hardware sheet "bus timing"): 1 ms frames with SOF, transactions
+ * Timing (USB 2.0 §5.11, §7.1.18): 1 ms frames with SOF, transactions
  * back to back as long as they fit, NAKed ones retried, `turnaround` from the end of one control
  * transfer to the start of the next.
  */

@@ -21,7 +21,7 @@
 #define OPTION UINT32_C(0x1FFFF800)
 #define RAM    UINT32_C(0x20000000)
 
-enum { /* registers, by the sheets */
+enum { /* registers, by the manuals */
     RCC_CR = 0x40021000,
     RCC_CFGR = 0x40021004,
     RCC_APB2RSTR = 0x4002100C,
