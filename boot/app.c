@@ -107,10 +107,8 @@ static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
         S->page[at + i] = from[i];
     if (page == FLASH_BASE) {
         uint32_t *word = (uint32_t *)(void *)S->page + 1;
-        if (go) {
+        if (go)
             S->reset = *word;
-            S->torn = false;
-        }
         *word = (uint32_t)reset_entry;
     }
     for (unsigned i = at; known && i < at + size; i++)
@@ -140,6 +138,8 @@ unsigned app_write(uint32_t addr, bool go)
     const uint8_t *from = S->block;
     unsigned left = S->length, work = 0;
 
+    if (go && addr == FLASH_BASE)
+        S->torn = false; /* it begins anew */
     while (left) {
         unsigned n = S->page_size - (addr & (S->page_size - 1));
         if (n > left)

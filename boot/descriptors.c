@@ -78,7 +78,12 @@ static int string(unsigned index)
         to = put_text(to, "@Internal Flash  /0x08000000/");
         for (unsigned unit = 100; unit; unit /= 10)
             *to++ = (uint16_t)('0' + (S->app_end - FLASH_BASE) / S->page_size / unit % 10);
-        to = put_text(to, S->page_size == 1024 ? "*001Kg,005*001Ka" : "*002Kg,004*002Ka");
+        to = put_text(to, "*001Kg,005*001Ka");
+        if (S->page_size != 1024) { /* "*002Kg,004*002Ka", in fewer bytes than a second text */
+            to[-13] = '2';
+            to[-7] = '4';
+            to[-3] = '2';
+        }
         break;
     default:
         return USB_STALL;

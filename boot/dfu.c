@@ -125,7 +125,7 @@ static int send(void)
 {
     unsigned size = S->setup.wLength;
 
-    if (size > TRANSFER_SIZE || S->setup.wValue == 1)
+    if (S->setup.wValue == 1)
         return USB_STALL;
     if (!S->setup.wValue) {
         *(uint32_t *)(void *)S->page = DFUSE_GET | DFUSE_SET_ADDRESS << 8 | DFUSE_ERASE << 16 |
@@ -149,12 +149,11 @@ int dfu_request(void)
     unsigned size = S->setup.wLength, request = S->setup.request >> 8;
     enum { IN = 1 << DFU_UPLOAD | 1 << DFU_GETSTATUS | 1 << DFU_GETSTATE };
 
-    if (request <= DFU_ABORT && (IN >> request & 1) != (S->setup.request >> 7 & 1))
-        request = DFU_ABORT + 1; /* the wrong direction */
+    if (size > TRANSFER_SIZE ||
+        (request <= DFU_ABORT && (IN >> request & 1) != (S->setup.request >> 7 & 1)))
+        request = DFU_ABORT + 1; /* too much, or the wrong direction: refused */
     switch (dfu_react(S->dfu, request)) {
     case DFU_DOWNLOAD:
-        if (size > TRANSFER_SIZE)
-            break;
         S->wBlockNum = S->setup.wValue;
         S->length = (uint16_t)size;
         if (size)

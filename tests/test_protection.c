@@ -454,6 +454,25 @@ Test(protection, erase_at_any_address_means_its_page)
     cr_expect(flash_holds(h.board, &app));
 }
 
+/* A piece of page 0 that is not its beginning does not make an application of a torn one. */
+Test(protection, a_piece_of_page_0_does_not_complete_a_torn_application)
+{
+    struct app app = app_build(6 * PAGE, 1, 0), other = app_build(6 * PAGE, 2, 0);
+    struct host h = in_dfu_with(&app);
+
+    check_dfu(dfu_open(&h), &h);
+    for (unsigned page = 0; page < 6; page++)
+        check_dfu(dfu_erase(&h, FLASH + page * PAGE), &h);
+    for (unsigned page = 0; page < 2; page++) /* and then the host is killed */
+        check_dfu(dfu_write(&h, FLASH + page * PAGE, other.data + page * PAGE, PAGE), &h);
+    check_dfu(dfu_open(&h), &h);
+    check_dfu(dfu_write(&h, FLASH + 0x300, app.data + 0x300, 64), &h);
+    check_dfu(dfu_to_idle(&h), &h);
+    power_cycle(h.board);
+    cr_expect(host_enumerate(&h), "it starts a torn application");
+    check_board(h.board);
+}
+
 /* The obvious thing to try: the bootloader's own image, downloaded like any other. It runs low, finds
  * itself led to by a stub that stands, and changes nothing of it. */
 Test(protection, its_own_image_as_an_application_changes_nothing_of_it)
