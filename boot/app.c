@@ -3,207 +3,245 @@
  * The application in flash, as the host sees it.
  *
  * The host is shown what it wrote: the reset vector in word 1, although the stub's stands there;
- * 0xFF in a page that it erased, although the erase waits. An erase is only noted; it happens when
- * the page's data come and differ, or when the download is finished. What is in flash already is not
- * written again. Before the first change the journal's record is zeroed, after the last one a new
- * record is programmed: in between the board starts into DFU.
+ * 0xFF in a page that it erased, although the erase waits. An erase is only noted. What is written
+ * gathers in RAM, a page at a time, and goes to flash when the page is full, another one is begun or
+ * the download is finished; what is in flash already is not written again. Before the first change the
+ * journal's record is zeroed, after the last one a new record is programmed: in between the board
+ * starts into DFU.
  */
 #include "boot.h"
 
-/* S->waiting[page]: an erase that waits. The bytes below the count have come from the host since and
- * are what flash holds. */
-enum waiting {
-    NOTHING = 0xFFFF,
-    OPTIONAL =
-        0x8000, /* added: mass erase, or a session that is over: the page need not be filled */
-    ERASED = 0,
+/* S->pages[n]: what is to be known of a page. */
+enum {
+    WAITS = 1,   /* it is to be erased */
+    SUSPECT = 2, /* power failed while flash was changed: what it reads as is not to be relied on */
 };
-#define FILLED(w) ((w)&0x7FFFU)
 
-static uint32_t page_of(uint32_t addr)
+/* Is [addr, addr + size) the application's? size: less than all that it may have. */
+static bool in_app(uint32_t addr, uint32_t size)
 {
-    return (addr - FLASH_BASE) / S->page_size;
+    return addr - FLASH_BASE <= S->app_size - size;
 }
 
-/* Before flash is changed: the application is none until it is complete again. */
-static void invalidate(void)
+static uint8_t *page_at(uint32_t addr)
 {
-    if (!S->dirty) {
-        S->status = (uint8_t)stub_journal_clear();
-        S->dirty = S->status == DFU_OK;
-    }
-    S->valid = false;
+    return &S->pages[(addr - FLASH_BASE) / S->page_size];
 }
-
-static bool startable(void)
-{
-    uint32_t sp = *(const volatile uint32_t *)FLASH_BASE;
-    return !S->torn && (sp & 0xFFFE0003U) == SRAM_BASE && (S->reset & 1) &&
-           S->reset - FLASH_BASE < S->app_end - FLASH_BASE;
-}
-
-/* --- pages -------------------------------------------------------------------------------------- */
 
 /* A word of memory as the host sees it. addr is a multiple of 4. */
 static uint32_t app_word(uint32_t addr)
 {
-    uint32_t word = *(const volatile uint32_t *)addr;
-    unsigned w = S->waiting[page_of(addr)];
-
-    if (addr == FLASH_BASE + 4 && S->reset)
-        word = S->reset;
-    if (w != NOTHING) {
-        int filled = (int)(FILLED(w) - (addr & (S->page_size - 1)));
-        if (filled < 4)
-            word |= filled <= 0 ? 0xFFFFFFFF : 0xFFFFFFFF << filled * 8;
+    if (in_app(addr, 1)) {
+        if (addr - S->open < S->page_size)
+            return *(uint32_t *)(void *)(S->page + (addr - S->open));
+        if (*page_at(addr) & WAITS)
+            return 0xFFFFFFFF;
+        if (addr == FLASH_BASE + 4)
+            return S->reset;
     }
-    return word;
+    return *(const volatile uint32_t *)addr;
 }
 
-void app_read(uint8_t *to, uint32_t addr, unsigned size)
+static void app_read(uint8_t *to, uint32_t addr, unsigned size)
 {
     for (; size--; addr++)
         *to++ = (uint8_t)(app_word(addr & ~3U) >> addr % 4 * 8);
 }
 
-/* Makes a page of flash what S->page is. Returns the work that is, in half-words (boot.h). */
-static unsigned settle(uint32_t page, bool go)
-{
-    const volatile uint16_t *have = (const volatile uint16_t *)page;
-    const uint16_t *want = (const uint16_t *)(const void *)S->page;
-    unsigned differ = 0, solid = 0;
-    bool erase = false;
+/* --- pages -------------------------------------------------------------------------------------- */
 
+/* Before flash is changed: the application is none until it is complete again. */
+static void invalidate(void)
+{
+    S->valid = false;
+    if (S->intact)
+        S->status = S->intact = (uint8_t)stub_journal_clear();
+}
+
+/* Data are missing from now on. */
+static void tear(void)
+{
+    S->torn = true;
+    S->first = NOWHERE;
+}
+
+/* Makes flash what the open page is. */
+static void close_page(void)
+{
+    uint32_t page = S->open;
+    const volatile uint16_t *have = (const volatile uint16_t *)page;
+    uint16_t *want = (uint16_t *)(void *)S->page;
+    uint32_t *vector = (uint32_t *)(void *)S->page + 1;
+
+    S->open = 0;
+    if (!page || S->status != DFU_OK)
+        return;
+    if (page == FLASH_BASE) {
+        S->reset = *vector;
+        *vector = S->stub + ENTRY;
+    }
+    uint8_t *mark = page_at(page);
+    unsigned erase = *mark & SUSPECT, differs = erase;
+    *mark = 0;
     for (unsigned i = 0; i < S->page_size / 2; i++) {
-        solid += want[i] != 0xFFFF;
-        if (want[i] != have[i]) {
-            differ++;
-            erase |= want[i] && have[i] != 0xFFFF;
+        unsigned was = have[i];
+        if (want[i] != was) {
+            differs = 1;
+            if (want[i] && was != 0xFFFF)
+                erase = 1;
         }
     }
-    if (go && differ) {
+    if (differs)
         invalidate();
-        if (erase && S->status == DFU_OK)
-            S->status = (uint8_t)stub_flash_erase(page);
-        /* i ^ 2: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
-        for (unsigned i = 0; i < S->page_size / 2 && S->status == DFU_OK; i++)
-            if (want[i ^ 2] != have[i ^ 2])
-                S->status = (uint8_t)stub_flash_program(page + (i ^ 2) * 2, want[i ^ 2]);
+    if (erase && S->status == DFU_OK)
+        S->status = (uint8_t)stub_flash_erase(page);
+    /* i ^ 2: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
+    for (unsigned i = 0; i < S->page_size / 2 && S->status == DFU_OK; i++)
+        if (want[i ^ 2] != have[i ^ 2])
+            S->status = (uint8_t)stub_flash_program((uint32_t)(have + (i ^ 2)), want[i ^ 2]);
+    if (S->status != DFU_OK)
+        tear();
+}
+
+static void open_page(uint32_t addr)
+{
+    addr &= ~(S->page_size - 1);
+    if (addr == S->open)
+        return;
+    close_page();
+    for (uint32_t i = 0; i < S->page_size; i += 4)
+        *(uint32_t *)(void *)(S->page + i) = app_word(addr + i);
+    S->open = addr;
+    uint8_t *mark = page_at(addr);
+    if (*mark & WAITS && S->lacking)
+        S->lacking--;
+    *mark &= SUSPECT;
+}
+
+static void app_erase(uint32_t addr)
+{
+    uint8_t *mark = page_at(addr);
+
+    if (mark == page_at(S->open))
+        S->open = 0;
+    if (!(*mark & WAITS))
+        S->lacking++;
+    *mark |= WAITS;
+}
+
+/* Pages that are blank need no erase; but what power failed over is not what it looks like. */
+static void app_mass_erase(void)
+{
+    S->open = 0;
+    S->lacking = 0;
+    for (uint32_t addr = FLASH_BASE; in_app(addr, 4); addr += 4)
+        if (*(const volatile uint32_t *)addr != 0xFFFFFFFF)
+            *page_at(addr) |= WAITS;
+}
+
+static void app_write(uint32_t addr)
+{
+    if (addr < S->first)
+        S->first = addr;
+    if (addr == FLASH_BASE) {
+        const uint32_t *image = (const uint32_t *)(const void *)S->block;
+        if (image[2] == stub_vectors[2] && image[LAYOUT] != stub_vectors[LAYOUT]) {
+            S->status = DFU_ERR_FILE; /* another bootloader of ours: it would not find its stub */
+            return;
+        }
+        S->base = addr; /* whatever was in charge */
     }
-    return !differ ? 0 : (S->dirty ? 0 : REVOKE_WORK) + (erase ? ERASE_WORK + solid : differ);
-}
-
-/* The host's bytes for [addr, addr + size), within a page; none: settle what waits there. */
-static unsigned put(uint32_t addr, const uint8_t *from, unsigned size, bool go)
-{
-    unsigned at = (addr & (S->page_size - 1)), work = 0;
-    uint32_t page = addr - at;
-    uint16_t *w = &S->waiting[page_of(addr)];
-    bool known = size && *w != NOTHING && FILLED(*w) == at;
-
-    for (uint32_t i = 0; i < S->page_size && size < S->page_size; i += 4)
-        *(uint32_t *)(void *)(S->page + i) = app_word(page + i);
-    for (unsigned i = 0; i < size; i++)
-        S->page[at + i] = from[i];
-    if (page == FLASH_BASE) {
-        uint32_t *word = (uint32_t *)(void *)S->page + 1;
-        if (go)
-            S->reset = *word;
-        *word = (uint32_t)reset_entry;
+    for (unsigned i = 0; i < S->length && S->status == DFU_OK; i++) {
+        open_page(addr);
+        S->page[addr - S->open] = S->block[i];
+        if (!(++addr & (S->page_size - 1)))
+            close_page();
     }
-    for (unsigned i = at; known && i < at + size; i++)
-        known = S->page[i] == *(const volatile uint8_t *)(page + i);
-    if (!known)
-        work = settle(page, go);
-    if (go)
-        *w = known && at + size < S->page_size ? (uint16_t)(*w + size) : NOTHING;
-    return work;
-}
-
-void app_erase(uint32_t addr)
-{
-    S->fresh |= TOUCHED;
-    S->waiting[page_of(addr)] = ERASED;
-}
-
-void app_mass_erase(void)
-{
-    for (uint32_t p = page_of(S->app_end); p--;)
-        S->waiting[p] = ERASED | OPTIONAL;
-    S->fresh |= TOUCHED;
-}
-
-unsigned app_write(uint32_t addr, bool go)
-{
-    const uint8_t *from = S->block;
-    unsigned left = S->length, work = 0;
-
-    if (go && addr == FLASH_BASE)
-        S->torn = false; /* it begins anew */
-    while (left) {
-        unsigned n = S->page_size - (addr & (S->page_size - 1));
-        if (n > left)
-            n = left;
-        work += put(addr, from, n, go);
-        addr += n;
-        from += n;
-        left -= n;
-    }
-    if (go)
-        S->fresh |= WRITTEN;
-    return work;
 }
 
 /* --- sessions ----------------------------------------------------------------------------------- */
 
-void app_session(void)
+/* A host begins anew: what was not finished never will be, and what it left is torn. */
+static void app_session(void)
 {
     if (S->finishing)
         return; /* that download was complete */
-    S->fresh = 0;
-    S->torn |= S->dirty;
-    for (uint32_t p = 0; p < PAGES_MAX; p++)
-        if (S->waiting[p] != NOTHING) {
-            S->waiting[p] |= OPTIONAL;
-            S->torn = true;
-        }
+    S->first = NOWHERE;
+    if (!S->intact)
+        tear();
+    S->lacking = 0;
+    S->open = 0;
+    for (unsigned i = 0; i < PAGES_MAX; i++)
+        S->pages[i] &= SUSPECT;
 }
 
-void app_finish(bool sure)
+/* A download is over. Not sure: only if it looks complete. */
+static void app_finish(bool sure)
 {
-    for (uint32_t p = 0; p < PAGES_MAX && !sure; p++)
-        if (S->waiting[p] == ERASED) {
-            if (S->fresh & WRITTEN)
-                return;
-            S->torn = true; /* it only erased: so be it, but what is left is no application */
-        }
-    S->finishing = S->fresh;
-}
-
-/* One step of finishing; or, without go, how much work all of it is. */
-unsigned app_finish_step(bool go)
-{
-    unsigned work = 0;
-
-    for (uint32_t p = page_of(S->app_end); p--;)
-        if (S->waiting[p] != NOTHING) {
-            unsigned more = put(FLASH_BASE + p * S->page_size, 0, 0, go);
-            if (go)
-                return 0;
-            work += more + (more ? PAGE_WORK : LOOK_WORK);
-        }
-    if (!go)
-        return work + RECORD_WORK;
-
-    S->finishing = S->fresh = 0;
-    if (S->status != DFU_OK || (S->valid && S->reset == S->recorded))
-        return 0;
-    invalidate();
-    if (S->status == DFU_OK && startable()) {
-        S->status = (uint8_t)stub_journal_write(S->reset);
-        S->valid = S->status == DFU_OK;
-        S->recorded = S->reset;
+    S->asked = sure ? S->pointer : NOWHERE;
+    if (!sure && S->lacking) {
+        if (S->first != NOWHERE)
+            return;
+        tear(); /* it only erased: so be it, but what is left is no application */
     }
-    S->dirty &= S->status != DFU_OK;
-    return 0;
+    S->finishing = true;
+}
+
+/* How many pages are still to be erased. */
+static unsigned app_left(void)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < PAGES_MAX; i++)
+        left += S->pages[i] & WAITS;
+    return left;
+}
+
+/* Does an image begin at base, as far as can be told? */
+static bool startable(uint32_t base)
+{
+    uint32_t reset = app_word(base + 4);
+
+    return !(base & (BASE_UNIT - 1)) && (app_word(base) & 0xFFFE0003U) == SRAM_BASE &&
+           (reset & 1) && reset > base;
+}
+
+/* One step of finishing: a page, or at the end the record. */
+static void app_finish_step(void)
+{
+    close_page();
+    for (uint32_t addr = FLASH_BASE; in_app(addr, 4); addr += S->page_size)
+        if (*page_at(addr) & WAITS) {
+            open_page(addr);
+            close_page();
+            return;
+        }
+    S->finishing = false;
+    if (S->status != DFU_OK)
+        return;
+
+    /* Which image is the application? The one that leave named; the one that was, or begins at the
+     * start of flash and was just written; else what there is. In what is torn, only one that came
+     * again from its beginning. */
+    uint32_t *base = &S->asked;
+    while (!in_app(*base, 4) || !startable(*base) || !in_app(app_word(*base + 4), 1) ||
+           (S->torn && S->first > *base))
+        if (base++ == &S->first) {
+            S->intact = true;
+            return;
+        }
+    struct record new = {S->reset, 0};
+    if (!in_app(new.reset, 1))
+        new.reset = FLASH_BASE; /* no image there */
+    new.check = new.reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT;
+    S->base = *base;
+    if (S->valid && new.reset == S->recorded.reset &&new.check == S->recorded.check)
+        return;
+    invalidate();
+    if (S->status != DFU_OK)
+        return;
+    S->status = (uint8_t)stub_journal_write(new.reset, new.check);
+    S->recorded = new;
+    S->valid = S->intact = true;
+    S->torn = false;
 }

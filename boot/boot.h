@@ -16,6 +16,8 @@
 
 #include "stub.h"
 
+#define VERSION "1.0"
+
 enum {
     TRANSFER_SIZE = 1024, /* wTransferSize */
     PAGES_MAX = 256,
@@ -27,18 +29,10 @@ struct setup {        /* a SETUP packet; USB 2.0 §9.3 */
 };
 #define REQUEST(bmRequestType, bRequest) ((bmRequestType) | (bRequest) << 8)
 
-enum fresh { TOUCHED = 1, WRITTEN = 2 }; /* erased; data came */
-
 enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 
-/* Work on flash is counted in half-words programmed: 52.5 µs each, typically (DS5319 table 28). */
-enum {
-    ERASE_WORK = 572, /* a page: 30 ms; 20 to 40 */
-    REVOKE_WORK = 4,  /* the journal's record zeroed */
-    PAGE_WORK = 20,   /* around it: the page composed, compared, read back */
-    LOOK_WORK = 10,   /* a page composed and found to be right */
-    RECORD_WORK = 8,  /* the journal: a record zeroed, one written */
-};
+/* How long an erase that is still to be done takes, when there are some (DS5319: 20 to 40 ms). */
+enum { ERASE_MS = 32 };
 
 /* How long the host has to see dfuMANIFEST and say -R before the application is started. */
 enum {
@@ -49,9 +43,8 @@ enum {
 struct state {           /* what is used most stands first: short offsets make short instructions */
     uint8_t dfu, status; /* dfu.c: enum dfu_state, enum dfu_status */
     uint8_t valid;       /* app.c: the journal vouches for the application in flash */
-    uint8_t dirty;       /* flash was changed since */
-    uint8_t torn;        /* a page may lack data: no application until page 0 comes again */
-    uint8_t fresh;       /* the host erased or wrote something since its session began */
+    uint8_t intact; /* not 0: flash was not changed since it was said what the journal says now */
+    uint8_t torn;   /* data may be missing: what becomes an application is written from its start */
     uint8_t finishing;   /* what was put off is being done, then comes the record */
     uint8_t stage;       /* usb.c: enum stage */
     uint8_t last_sent;   /* size of the packet under way */
@@ -61,22 +54,32 @@ struct state {           /* what is used most stands first: short offsets make s
     struct setup setup;
     uint16_t tx_left;
     uint16_t received;  /* bytes of the data stage that have come */
+    uint16_t lacking;   /* pages that were erased one by one and have got no data yet */
     uint16_t leave_ms;  /* counts down to the start of the application; 0: staying */
     uint16_t wBlockNum; /* of the download in block[] … */
     uint16_t length;    /* … and its size */
     uint16_t stride;    /* bytes that a step of wBlockNum stands for */
     const uint8_t *tx;  /* what is still to be sent */
-    uint32_t pointer;   /* AN3156: address pointer */
+    uint32_t pointer;   /* AN3156: address pointer … */
+    uint32_t limit;     /* … and the end of the memory that it is in */
+    uint32_t stub;      /* where it stands */
     uint32_t page_size;
     uint32_t end;      /* of flash */
-    uint32_t app_end;  /* where what belongs to the bootloader begins: the journal */
-    uint32_t reset;    /* the application's own reset vector; 0: not known */
-    uint32_t recorded; /* the one that the journal's valid record holds */
+    uint32_t app_size; /* of flash, what may be the application's; behind it is the bootloader */
+    uint32_t ram_end;
+    uint32_t open;  /* the page that page[] is; 0: none */
+    uint32_t reset; /* the reset vector of the image at FLASH_BASE; even: there is none */
+    /* Where the application may begin, tried in this order: */
+    uint32_t asked;         /* leave named it */
+    uint32_t base;          /* it does */
+    uint32_t zero;          /* FLASH_BASE */
+    uint32_t first;         /* the lowest address that data came for; NOWHERE: none */
+    struct record recorded; /* the journal's valid record */
 
-    uint8_t page[PAGE_SIZE_MAX]
-        __attribute__((aligned(4))); /* scratch: a page being made, a reply */
-    uint8_t block[TRANSFER_SIZE];
-    uint16_t waiting[PAGES_MAX]; /* app.c, enum waiting */
+    uint8_t reply[192];
+    uint8_t block[TRANSFER_SIZE + 64]; /* what the host sends, or is sent by UPLOAD */
+    uint8_t page[PAGE_SIZE_MAX] __attribute__((aligned(4)));
+    uint8_t pages[PAGES_MAX];
 };
 /* In a register throughout the bootloader proper, set by dfu_main(): short loads and stores. */
 register struct state *S __asm("r7");
@@ -90,22 +93,21 @@ enum { USB_STALL = -1, USB_RECEIVE = -2 };
 void usb_start(void);
 void usb_poll(void);
 
-/* descriptors.c: puts a descriptor into S->page or points S->tx at it. Its size, or USB_STALL. */
+enum { PROTECTED = 4, VENDOR_CODE = 'c' }; /* the string behind errVENDOR; bRequest for Windows */
+/* descriptors.c: puts a descriptor into S->reply or points S->tx at it. Its size, or USB_STALL. */
 int descriptor(unsigned wValue);
+int descriptor_set(void); /* Microsoft OS 2.0 */
 
 /* dfu.c */
 /* A class request. Count of bytes to send from S->tx, 0, USB_STALL or USB_RECEIVE. */
 int dfu_request(void);
 void dfu_session(void); /* a host begins anew: bus reset, SET_CONFIGURATION, SET_INTERFACE */
-void dfu_work(void);    /* no transfer is under way: do what a request left to be done */
+void dfu_work(void);    /* no transfer is under way: go on with finishing */
+bool dfu_can_leave(void);
 
 /* app.c */
-void app_session(void);                                   /* what was not finished never will be */
-void app_read(uint8_t *to, uint32_t addr, unsigned size); /* as the host sees it */
-void app_erase(uint32_t addr);
-void app_mass_erase(void);
-unsigned app_write(uint32_t addr, bool go); /* S->block, S->length; the work it is */
-void app_finish(bool sure); /* a download is over; not sure: only if it looks complete */
-unsigned app_finish_step(bool go);
+enum { NOWHERE = SRAM_BASE };
+/* options.c */
+void options_write(void); /* S->block */
 
 #endif

@@ -4,19 +4,40 @@
 
 #include "boot.h"
 
-/* The smallest time that may be announced while busy: dfu-util takes a hundred zeros in a row for a
- * device that is stuck. */
+/* What is announced while busy; most of the work is done before the answer (see tell_status()). Not 0:
+ * dfu-util takes many of those in a row for a device that is stuck. */
 enum { BUSY_MS = 1 };
 
-static void error(enum dfu_status status)
+/* Flash is protected against reading: AN3156 wants everything refused, and the chip refuses to write. */
+static bool locked(void)
 {
-    S->status = (uint8_t)status;
-    S->dfu = DFU_ERROR;
+    return FLASH_REGS->OBR & FLASH_OBR_RDPRT;
+}
+
+/* Block 0 of a download, by its first byte and its size (AN3156 §5); and any from 2 on. */
+enum {
+    SET_ADDRESS = DFUSE_SET_ADDRESS | 5 << 8,
+    ERASE = DFUSE_ERASE | 5 << 8,
+    MASS_ERASE = DFUSE_ERASE | 1 << 8,
+    READ_UNPROTECT = DFUSE_READ_UNPROTECT | 1 << 8,
+    WRITE = 1,
+};
+
+/* The end of the memory that addr is in; 0: in none that a host may see. */
+static uint32_t memory_end(uint32_t addr)
+{
+    if (addr - FLASH_BASE < S->end - FLASH_BASE)
+        return S->end;
+    if (WITH_SYSTEM && addr - SYSTEM_MEMORY < OPTION_BYTES_END - SYSTEM_MEMORY)
+        return OPTION_BYTES_END;
+    if (WITH_RAM && addr - STACK_TOP < S->ram_end - STACK_TOP) /* below is the bootloader's own */
+        return S->ram_end;
+    return 0;
 }
 
 /* Where the block of this request lies. A step of wBlockNum is the length of block 2, where the host
  * sent one since it set the address (hosts with smaller blocks than ours count in those), else
- * wTransferSize. The sum cannot wrap: a pointer is in flash, a step at most 64 MB away from it. */
+ * wTransferSize. The sum cannot wrap: a step is at most 64 MB away from the pointer. */
 static uint32_t block_address(unsigned wBlockNum, unsigned length)
 {
     if (wBlockNum == DFUSE_FIRST_BLOCK)
@@ -24,70 +45,61 @@ static uint32_t block_address(unsigned wBlockNum, unsigned length)
     return S->pointer + (wBlockNum - DFUSE_FIRST_BLOCK) * S->stride;
 }
 
-/* Is [addr, addr + size) the application's? */
-static bool in_app(uint32_t addr, uint32_t size)
-{
-    uint32_t room = S->app_end - FLASH_BASE;
-    return addr - FLASH_BASE < room && size <= room - (addr - FLASH_BASE);
-}
-
-/* Does what was downloaded; or, without go, checks it and says how much work it will be. */
-static unsigned execute(bool go)
+/* Does what was downloaded; what goes wrong is in S->status. */
+static void execute(void)
 {
     uint32_t addr;
     __builtin_memcpy(&addr, S->block + 1, sizeof addr); /* little endian, as this core is */
+    unsigned command = S->block[0] | (unsigned)S->length << 8, status = DFU_OK;
 
     if (S->wBlockNum >= DFUSE_FIRST_BLOCK) {
+        command = WRITE;
         addr = block_address(S->wBlockNum, S->length);
-        if (!in_app(addr, S->length))
-            error(DFU_ERR_TARGET);
-        else
-            return app_write(addr, go);
     } else if (S->wBlockNum) {
-        error(DFU_ERR_STALLEDPKT);
-    } else if (S->block[0] == DFUSE_SET_ADDRESS && S->length == 5) {
-        if (addr - FLASH_BASE >= S->end - FLASH_BASE) {
-            error(DFU_ERR_TARGET);
-        } else {
-            S->pointer = addr;
-            S->stride = TRANSFER_SIZE;
-        }
-    } else if (S->block[0] == DFUSE_ERASE && S->length == 5) {
-        if (!in_app(addr, 1))
-            error(DFU_ERR_TARGET);
-        else if (go)
-            app_erase(addr);
-    } else if (S->block[0] == DFUSE_ERASE && S->length == 1) {
-        if (go)
-            app_mass_erase();
-    } else if (S->block[0] == DFUSE_READ_UNPROTECT && S->length == 1) {
-        error(DFU_ERR_VENDOR); /* it would mass-erase the chip, and this bootloader */
-    } else {
-        error(DFU_ERR_STALLEDPKT);
+        command = 0;
     }
-    return 0;
+    if (command == SET_ADDRESS) {
+        uint32_t limit = memory_end(addr);
+        if (limit) {
+            S->pointer = addr;
+            S->limit = limit;
+            S->stride = TRANSFER_SIZE;
+        } else {
+            status = DFU_ERR_TARGET;
+        }
+    } else if (command == READ_UNPROTECT || locked()) {
+        status = DFU_ERR_VENDOR; /* it would mass-erase the chip, and this bootloader */
+    } else if (command == MASS_ERASE) {
+        app_mass_erase();
+    } else if (command == ERASE) {
+        if (in_app(addr, 1))
+            app_erase(addr);
+        else
+            status = DFU_ERR_TARGET;
+    } else if (command != WRITE) {
+        status = DFU_ERR_STALLEDPKT;
+    } else if (in_app(addr, S->length)) {
+        app_write(addr);
+        return;
+    } else if (WITH_RAM && addr >= STACK_TOP && addr + S->length <= S->ram_end) {
+        for (unsigned i = 0; i < S->length; i++)
+            ((volatile uint8_t *)addr)[i] = S->block[i];
+    } else if (WITH_OPTIONS && addr == OPTION_BYTES && S->length == OPTION_BYTES_SIZE) {
+        options_write();
+        return;
+    } else {
+        status = DFU_ERR_TARGET;
+    }
+    S->status = (uint8_t)status;
 }
 
-/* Some steps of finishing: a second, 1.3 s at most (DS5319); then the host is heard again. */
-static void finish_some(void)
-{
-    for (unsigned i = 0; i < 32 && S->finishing && !(USB->ISTR & USB_ISTR_RESET); i++)
-        app_finish_step(true);
-}
-
+/* Finishing goes on for some pages, 0.3 s at most (DS5319); then the host is heard again. */
 void dfu_work(void)
 {
-    if (S->finishing)
-        finish_some();
-    else if (S->dfu == DFU_DNBUSY) {
-        S->dfu = DFU_DNLOAD_IDLE;
-        execute(true);
-    } else
-        return;
-    if (S->status != DFU_OK) {
+    for (unsigned i = 0; i < 8 && S->finishing && !(USB->ISTR & USB_ISTR_RESET); i++)
+        app_finish_step();
+    if (S->status != DFU_OK)
         S->dfu = DFU_ERROR;
-        S->torn = true;
-    }
 }
 
 void dfu_session(void)
@@ -97,26 +109,43 @@ void dfu_session(void)
     S->status = DFU_OK;
 }
 
+/* Can what leave names be started, or the application? */
+bool dfu_can_leave(void)
+{
+    return S->valid || (WITH_RAM && S->pointer >= SRAM_BASE && startable(S->pointer));
+}
+
+/*
+ * What was downloaded is done now, while the host waits for the answer: 112 ms at most (a page of 2 KB,
+ * DS5319), of the 500 that it must wait (USB 2.0 §9.2.6.4). Then the answer is dfuDNBUSY, as hosts
+ * expect, and the next one tells that it is done.
+ */
 static int tell_status(void)
 {
-    bool busy = S->finishing;
-    unsigned work = busy ? app_finish_step(false) : 0;
+    unsigned ms = S->finishing ? BUSY_MS + app_left() * ERASE_MS : 0;
+    uint8_t state = S->dfu;
 
-    if (S->dfu == DFU_DNLOAD_SYNC || S->dfu == DFU_DNBUSY) {
-        busy = true;
-        S->dfu = DFU_DNBUSY;
-        work += execute(false); /* or an error */
-    } else if (S->dfu == DFU_MANIFEST_SYNC && !S->finishing) {
-        busy = true;
-        S->dfu = DFU_MANIFEST;
+    if (state == DFU_DNLOAD_SYNC) {
+        ms += BUSY_MS;
+        state = DFU_DNBUSY;
+        if (!S->finishing) {
+            S->dfu = DFU_DNLOAD_IDLE;
+            execute();
+        }
+    } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
+        ms = BUSY_MS;
         S->leave_ms = LEAVE_MS;
-        if (!S->valid)
-            error(DFU_ERR_FIRMWARE);
+        S->dfu = state = DFU_MANIFEST;
+        if (!dfu_can_leave())
+            S->status = DFU_ERR_FIRMWARE;
     }
-    unsigned ms = busy ? BUSY_MS + (work * 3441 >> 16) : 0; /* 52.5 µs for each half-word */
-    uint32_t *reply = (uint32_t *)(void *)S->page; /* bStatus, bwPollTimeout[3], bState, iString */
+    if (S->status != DFU_OK)
+        S->dfu = state = DFU_ERROR;
+    uint32_t *reply = (uint32_t *)(void *)S->reply; /* bStatus, bwPollTimeout[3], bState, iString */
     reply[0] = S->status | ms << 8;
-    reply[1] = S->dfu;
+    reply[1] = state;
+    if (WITH_TEXT && S->status == DFU_ERR_VENDOR)
+        reply[1] |= PROTECTED << 8;
     return DFU_STATUS_SIZE;
 }
 
@@ -128,19 +157,24 @@ static int send(void)
     if (S->setup.wValue == 1)
         return USB_STALL;
     if (!S->setup.wValue) {
-        *(uint32_t *)(void *)S->page = DFUSE_GET | DFUSE_SET_ADDRESS << 8 | DFUSE_ERASE << 16 |
-                                       (uint32_t)DFUSE_READ_UNPROTECT << 24;
+        *(uint32_t *)(void *)S->reply = DFUSE_GET | DFUSE_SET_ADDRESS << 8 | DFUSE_ERASE << 16 |
+                                        (uint32_t)DFUSE_READ_UNPROTECT << 24;
         return 4;
     }
+    if (locked()) {
+        S->status = DFU_ERR_VENDOR;
+        return USB_STALL;
+    }
     app_finish(false); /* a host that reads back has written all */
-    uint32_t addr = block_address(S->setup.wValue, size), end = S->end;
+    uint32_t addr = block_address(S->setup.wValue, size), end = S->limit;
     unsigned room = addr < end ? end - addr : 0;
     S->dfu = DFU_UPLOAD_IDLE;
     if (size > room) {
         size = room;
         S->dfu = DFU_IDLE;
     }
-    app_read(S->page, addr, size);
+    app_read(S->block, addr, size);
+    S->tx = S->block;
     return (int)size;
 }
 
@@ -164,18 +198,18 @@ int dfu_request(void)
         return 0;
     case DFU_SEND: {
         int n = send();
-        if (n == USB_STALL)
-            break;
-        return n;
+        if (n >= 0)
+            return n;
+        break;
     }
     case DFU_TELL:
         return tell_status();
     case DFU_STATE:
-        S->page[0] = S->dfu;
+        S->reply[0] = S->dfu;
         return 1;
     case DFU_STOP:
-        if ((unsigned)S->dfu - DFU_DNLOAD_SYNC <= DFU_DNBUSY - DFU_DNLOAD_SYNC)
-            S->fresh = 0; /* the block under way is dropped: that is no end of a download */
+        if (S->dfu == DFU_DNLOAD_SYNC)
+            tear(); /* the block under way is dropped */
         app_finish(false);
         S->dfu = DFU_IDLE;
         return 0;
@@ -192,6 +226,8 @@ int dfu_request(void)
     case DFU_REFUSE:
         break;
     }
-    error(DFU_ERR_STALLEDPKT);
+    if (S->status == DFU_OK)
+        S->status = DFU_ERR_STALLEDPKT;
+    S->dfu = DFU_ERROR;
     return USB_STALL;
 }

@@ -18,13 +18,15 @@
 
 #include <stdbool.h>
 
+#include "choices.h"
 #include "regs.h"
 
 enum {
     PAGE_SIZE_MAX = 2048,
     STUB_SIZE = 1024,
-    PROPER_SIZE = 3072,
+    PROPER_SIZE = PROPER_KB * 1024,
     IMAGE_SIZE = STUB_SIZE + PROPER_SIZE,
+    JOURNAL_RECORDS = 128,
     STACK_TOP = 0x20001800, /* the end of the smallest part's RAM: 6 KB */
 };
 
@@ -32,7 +34,7 @@ enum {
  * 128 KB (PM0075 §2.1). */
 static inline uint32_t page_size(uint32_t stub)
 {
-    return stub < FLASH_BASE + 128 * 1024 ? 1024 : 2048;
+    return stub & 0x60000 ? 2048 : 1024;
 }
 
 static inline uint32_t journal_of(uint32_t stub, uint32_t page)
@@ -41,29 +43,34 @@ static inline uint32_t journal_of(uint32_t stub, uint32_t page)
 }
 
 /*
- * A record of the journal: two words. A record is valid when its check fits; it is programmed after
- * everything that it vouches for, and zeroed before anything of that is changed (PM0075 §2.3.3 lets
- * 0x0000 be programmed over anything). At most one record is valid.
+ * A record of the journal: two words. A record is valid when they fit each other; it is programmed
+ * after everything that it vouches for, its last half-word last, and zeroed, that one first, before
+ * anything of that is changed (PM0075 §2.3.3 lets 0x0000 be programmed over anything). At most one
+ * record is valid.
  */
 struct record {
-    uint32_t reset; /* the application's own reset vector */
-    uint32_t check; /* low half: 0 (page of the vector table; later); high half: see below */
+    uint32_t reset; /* the reset vector of the image at FLASH_BASE, or an even number */
+    uint32_t check; /* the same, XORed with RECORD_MAGIC and with where the application's vectors
+                       stand, from FLASH_BASE in BASE_UNITs */
 };
 
-/* The four half-words of a valid record cancel out to this. Neither an erased nor a zeroed record
- * does, and a record of which some bits are lost practically never does. */
-#define RECORD_MAGIC 0xCAB0U
+enum { BASE_UNIT = 512 }; /* what a vector table of this chip is aligned to (PM0056 §4.4.4) */
+
+/* Neither an erased nor a zeroed record shows it, and one of which some bits are lost practically
+ * never does. */
+#define RECORD_MAGIC (0xCAB0U << 10)
+#define RECORD_BASE  0x3FFU
 
 static inline bool record_valid(const struct record *r)
 {
-    uint32_t x = r->reset ^ r->check;
-    return (uint16_t)(x ^ x >> 16) == RECORD_MAGIC && (r->reset >> 20) == FLASH_BASE >> 20 &&
-           (r->reset & 1);
+    return (r->reset ^ r->check) >> 10 == RECORD_MAGIC >> 10 &&
+           (r->reset >> 20) == FLASH_BASE >> 20;
 }
 
-static inline uint32_t record_check(uint32_t reset)
+/* The vector table of the application that the record vouches for. */
+static inline const uint32_t *record_vectors(const struct record *r)
 {
-    return (reset << 16) ^ (reset & 0xFFFF0000U) ^ RECORD_MAGIC << 16;
+    return (const uint32_t *)(FLASH_BASE + ((r->reset ^ r->check) & RECORD_BASE) * BASE_UNIT);
 }
 
 /* What asks for the bootloader through a backup register, once: the words of the STM32duino
@@ -72,5 +79,12 @@ enum {
     REQUEST_DR10 = 0x424C,
     REQUEST_DR1 = 0x4F42,
 };
+/* And through RAM, in its first word: two of them there, the second 0, or the address of an image in
+ * RAM that is to be started as if from reset. */
+#define REQUEST_RAM 0x6F626163U /* "cabo" */
+struct request {
+    uint32_t word, image;
+};
+#define RAM_REQUEST ((volatile struct request *)SRAM_BASE)
 
 #endif

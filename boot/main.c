@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "boot.h"
 
-enum { CORE_MHZ = 72 }; /* a multiple of the board's HSE_MHZ */
-_Static_assert(CORE_MHZ % HSE_MHZ == 0 && CORE_MHZ / HSE_MHZ <= 16, "RM0008 §7.3.2, PLLMUL");
+/* What the PLL is fed and gives, in MHz. USB wants 48 of it, or of two thirds (RM0008 §7.2). */
+enum {
+    PLL_IN = HSE_MHZ == 16 ? 8
+             : HSE_MHZ     ? HSE_MHZ
+                           : 4,
+    CORE_MHZ = HSE_MHZ ? 72 : 48,
+    CLOCK = (HSE_MHZ ? RCC_CFGR_PLLSRC_HSE : RCC_CFGR_USBPRE) |
+            (HSE_MHZ == 16 ? RCC_CFGR_PLLXTPRE_DIV2 : 0) | RCC_CFGR_PLLMUL(CORE_MHZ / PLL_IN) |
+            RCC_CFGR_PPRE1_DIV2 | RCC_CFGR_SW_PLL, /* as soon as it is ready */
+};
+_Static_assert(CORE_MHZ % PLL_IN == 0 && CORE_MHZ / PLL_IN <= 16, "RM0008 §7.3.2, PLLMUL");
 
 /* Attached for good, the pull-up tells the host nothing: SE0 for a while does (USB 2.0 §7.1.7.3). */
 enum { DETACHED_MS = 20 };
@@ -16,19 +25,38 @@ static bool tick(void)
     return SYSTICK->CTRL & SYSTICK_CTRL_COUNTFLAG;
 }
 
-/* Drives D+ (PA12) low: the host sees the device go. */
+/* The host sees the device go: D+ (PA12) is driven low, or its pull-up switched off. */
 static void detach(void)
 {
-    RCC->APB2ENR = RCC_APB2ENR_IOPAEN;
-    GPIOA->CRH = GPIO_CRH_OUTPUT_2MHZ(12);
+    if (CONNECT_PORT) {
+        RCC->APB2ENR = RCC_APB2ENR_IOPEN(CONNECT_PORT);
+        GPIO(CONNECT_PORT)->CRH = GPIO_CRH_RESET;
+    } else {
+        RCC->APB2ENR = RCC_APB2ENR_IOPEN('A');
+        GPIO('A')->CRH = GPIO_CRH_OUTPUT_2MHZ(12);
+    }
     for (unsigned ms = DETACHED_MS; ms; ms -= tick()) {
     }
 }
 
+static void attach(void)
+{
+    if (CONNECT_PORT) /* it drives low */
+        GPIO(CONNECT_PORT)->CRH = GPIO_CRH_OUTPUT_2MHZ(CONNECT_PIN);
+    else
+        GPIO('A')->CRH = GPIO_CRH_RESET;
+}
+
+/* Off the bus, and reset: the stub starts the application if it can; or we an image in RAM. */
 _Noreturn void restart(void)
 {
     USB->CNTR = USB_CNTR_FRES | USB_CNTR_PDWN;
     detach();
+    if (WITH_RAM && S->pointer >= SRAM_BASE && startable(S->pointer)) {
+        uint32_t image = S->pointer;
+        RAM_REQUEST->word = REQUEST_RAM;
+        RAM_REQUEST->image = image;
+    }
     SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
     for (;;) {
     }
@@ -40,48 +68,86 @@ static void await(volatile uint32_t *reg, uint32_t bit)
 {
     for (unsigned i = 0; !(*reg & bit); i++)
         if (i > 100000) /* some 200 ms at 8 MHz */
-            SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
+            restart();
 }
 
-/* 72 MHz for the core, from the crystal, two thirds of it for USB (RM0008 §7.2). */
 static void clock_start(void)
 {
-    RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | RCC_CR_HSEON;
-    await(&RCC->CR, RCC_CR_HSERDY);
-    FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
-    RCC->CFGR = RCC_CFGR_PLLSRC_HSE | RCC_CFGR_PLLMUL(CORE_MHZ / HSE_MHZ) | RCC_CFGR_PPRE1_DIV2 |
-                RCC_CFGR_SW_PLL; /* as soon as it is ready */
-    RCC->CR |= RCC_CR_PLLON;
-    await(&RCC->CFGR, RCC_CFGR_SWS_PLL);
-    SYSTICK->LOAD = CORE_MHZ * 1000 - 1;
+    SYSTICK->LOAD = CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
     SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
+    RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | (HSE_MHZ ? RCC_CR_HSEON : 0);
+    if (HSE_MHZ)
+        await(&RCC->CR, RCC_CR_HSERDY);
+    FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
+    RCC->CFGR = CLOCK;
+    RCC->CR |= RCC_CR_PLLON;
+    await(&RCC->CFGR, RCC_CFGR_SWS_PLL);
+}
+
+/* The end of RAM, found by reading: the fault where there is none goes unheeded (PM0056 §4.4.6). */
+static uint32_t find_ram_end(void)
+{
+    uint32_t end = STACK_TOP;
+
+    SCB_CCR |= SCB_CCR_BFHFNMIGN;
+    __asm volatile("cpsid f");
+    do {
+        end += 1024;
+        (void)*(volatile uint32_t *)end;
+    } while (!SCB_CFSR);
+    SCB_CFSR = SCB_CFSR;
+    __asm volatile("cpsie f");
+    return end;
 }
 
 /* Entered by the stub, on a fresh stack, with the journal's valid record, or NULL. */
 __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
 {
-    S = (struct state *)SRAM_BASE;
-    for (uint32_t *word = (uint32_t *)SRAM_BASE; word < (uint32_t *)(S + 1); word++)
-        *word = word < (uint32_t *)(void *)S->waiting ? 0 : 0xFFFFFFFF; /* NOTHING waits */
-    S->page_size = page_size((uint32_t)stub_vectors);
-    S->end = (uint32_t)stub_vectors + S->page_size;
-    S->app_end = journal_of((uint32_t)stub_vectors, S->page_size);
-    S->pointer = FLASH_BASE;
+    if (WITH_RAM && RAM_REQUEST->word == REQUEST_RAM && RAM_REQUEST->image >= STACK_TOP) {
+        const uint32_t *vectors = (const uint32_t *)RAM_REQUEST->image;
+        RAM_REQUEST->word = 0;
+        SCB_VTOR = (uint32_t)vectors;
+        __asm volatile("msr msp, %0; bx %1" : : "r"(vectors[0]), "r"(vectors[1]));
+    }
+    __asm volatile("mov %0, %1" : "=r"(S) : "i"(SRAM_BASE));
+    for (uint32_t *word = (uint32_t *)SRAM_BASE; word < (uint32_t *)SRAM_BASE + sizeof *S / 4;
+         word++)
+        *word = 0;
+    S->stub = (uint32_t)stub_vectors;
+    S->page_size = page_size(S->stub);
+    S->end = S->stub + S->page_size;
+    uint32_t journal = journal_of(S->stub, S->page_size);
+    S->app_size = journal - FLASH_BASE;
+    S->ram_end = WITH_RAM ? find_ram_end() : SRAM_BASE;
+    S->pointer = S->base = S->zero = S->reset = FLASH_BASE;
+    S->limit = S->end;
+    S->intact = true;
     S->stride = TRANSFER_SIZE; /* S->dfu: by the first bus reset */
     if (r) {
         S->valid = true;
-        S->reset = S->recorded = r->reset;
+        S->recorded = *r;
+        S->reset = r->reset;
+        S->base = (uint32_t)record_vectors(r);
+    } else if (*(const volatile uint32_t *)journal != 0xFFFFFFFF) { /* not the first time */
+        for (unsigned i = 0; i < PAGES_MAX; i++)
+            S->pages[i] = SUSPECT;
+    }
+    uint32_t reset = ((const volatile uint32_t *)FLASH_BASE)[1];
+    if (reset != S->stub + ENTRY &&
+        reset != FLASH_BASE + ENTRY) { /* put there by another bootloader */
+        open_page(FLASH_BASE);
+        close_page();
     }
     clock_start();
     detach();
-    GPIOA->CRH = GPIO_CRH_RESET;
+    attach();
     usb_start();
     for (;;) {
         usb_poll();
         if (S->stage == STAGE_IDLE)
             dfu_work();
-        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms && S->valid)
+        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms && dfu_can_leave())
             restart();
     }
 }

@@ -6,6 +6,7 @@
 // clang-format off
 #include "core/dfu_state.c"
 #include "app.c"
+#include "options.c"
 #include "dfu.c"
 #include "descriptors.c"
 #include "usb.c"

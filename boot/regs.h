@@ -16,30 +16,31 @@
 struct rcc_regs { /* RM0008 §7.3 */
     uint32_t CR, CFGR, CIR, APB2RSTR, APB1RSTR, AHBENR, APB2ENR, APB1ENR, BDCR, CSR;
 };
-#define RCC                    ((volatile struct rcc_regs *)0x40021000U)
-#define RCC_CR_HSION           (1U << 0)
-#define RCC_CR_HSITRIM_RESET   (16U << 3)
-#define RCC_CR_HSEON           (1U << 16)
-#define RCC_CR_HSERDY          (1U << 17)
-#define RCC_CR_PLLON           (1U << 24)
-#define RCC_CR_PLLRDY          (1U << 25)
-#define RCC_CFGR_SW_PLL        (2U << 0)
-#define RCC_CFGR_SWS_PLL       (2U << 2)
-#define RCC_CFGR_PPRE1_DIV2    (4U << 8)
-#define RCC_CFGR_PLLSRC_HSE    (1U << 16)
-#define RCC_CFGR_PLLXTPRE_DIV2 (1U << 17)
-#define RCC_CFGR_PLLMUL(n)     (((n)-2U) << 18)
-#define RCC_APB2ENR_IOPAEN     (1U << 2)
-#define RCC_APB1ENR_USBEN      (1U << 23)
-#define RCC_APB1ENR_BKPEN      (1U << 27)
-#define RCC_APB1ENR_PWREN      (1U << 28)
-#define RCC_CSR_RMVF           (1U << 24)
-#define RCC_CSR_PINRSTF        (1U << 26)
-#define RCC_CSR_PORRSTF        (1U << 27)
-#define RCC_CSR_SFTRSTF        (1U << 28)
-#define RCC_CSR_IWDGRSTF       (1U << 29)
-#define RCC_CSR_WWDGRSTF       (1U << 30)
-#define RCC_CSR_LPWRRSTF       (1U << 31)
+#define RCC                     ((volatile struct rcc_regs *)0x40021000U)
+#define RCC_CR_HSION            (1U << 0)
+#define RCC_CR_HSITRIM_RESET    (16U << 3)
+#define RCC_CR_HSEON            (1U << 16)
+#define RCC_CR_HSERDY           (1U << 17)
+#define RCC_CR_PLLON            (1U << 24)
+#define RCC_CR_PLLRDY           (1U << 25)
+#define RCC_CFGR_SW_PLL         (2U << 0)
+#define RCC_CFGR_SWS_PLL        (2U << 2)
+#define RCC_CFGR_PPRE1_DIV2     (4U << 8)
+#define RCC_CFGR_PLLSRC_HSE     (1U << 16)
+#define RCC_CFGR_PLLXTPRE_DIV2  (1U << 17)
+#define RCC_CFGR_PLLMUL(n)      (((n)-2U) << 18)
+#define RCC_APB2ENR_IOPEN(port) (4U << PORT_NUMBER(port))
+#define RCC_CFGR_USBPRE         (1U << 22)
+#define RCC_APB1ENR_USBEN       (1U << 23)
+#define RCC_APB1ENR_BKPEN       (1U << 27)
+#define RCC_APB1ENR_PWREN       (1U << 28)
+#define RCC_CSR_RMVF            (1U << 24)
+#define RCC_CSR_PINRSTF         (1U << 26)
+#define RCC_CSR_PORRSTF         (1U << 27)
+#define RCC_CSR_SFTRSTF         (1U << 28)
+#define RCC_CSR_IWDGRSTF        (1U << 29)
+#define RCC_CSR_WWDGRSTF        (1U << 30)
+#define RCC_CSR_LPWRRSTF        (1U << 31)
 
 struct flash_regs { /* PM0075 §3; words only */
     uint32_t ACR, KEYR, OPTKEYR, SR, CR, AR, reserved, OBR, WRPR;
@@ -57,11 +58,16 @@ struct flash_regs { /* PM0075 §3; words only */
 #define FLASH_CR_PER        (1U << 1)
 #define FLASH_CR_STRT       (1U << 6)
 #define FLASH_CR_LOCK       (1U << 7)
+#define FLASH_CR_OPTPG      (1U << 4)
+#define FLASH_CR_OPTER      (1U << 5)
+#define FLASH_CR_OPTWRE     (1U << 9)
+#define FLASH_OBR_RDPRT     (1U << 1)
 
-struct gpio_regs { /* RM0008 §9.2 */
+#define PORT_NUMBER(letter) (((letter)-0x41U) & 7) /* 'A' is 0 */
+struct gpio_regs {                                 /* RM0008 §9.2 */
     uint32_t CRL, CRH, IDR, ODR, BSRR, BRR, LCKR;
 };
-#define GPIOA                     ((volatile struct gpio_regs *)0x40010800U)
+#define GPIO(port)                ((volatile struct gpio_regs *)(0x40010800U + PORT_NUMBER(port) * 0x400U))
 #define GPIO_CRH_RESET            0x44444444U /* floating inputs */
 #define GPIO_CRH_OUTPUT_2MHZ(pin) (GPIO_CRH_RESET ^ (4U ^ 2U) << ((pin)-8U) * 4U)
 
@@ -105,12 +111,20 @@ struct systick_regs { /* PM0056 §4.5 */
 #define SYSTICK_CTRL_HCLK      (1U << 2)
 #define SYSTICK_CTRL_COUNTFLAG (1U << 16)
 
+#define SCB_VTOR              (*(volatile uint32_t *)0xE000ED08U) /* PM0056 §4.4.4 */
+#define SCB_CCR               (*(volatile uint32_t *)0xE000ED14U) /* PM0056 §4.4.7 */
+#define SCB_CCR_BFHFNMIGN     (1U << 8)
+#define SCB_CFSR              (*(volatile uint32_t *)0xE000ED28U) /* PM0056 §4.4.10; write 1 to clear */
 #define SCB_AIRCR             (*(volatile uint32_t *)0xE000ED0CU) /* PM0056 §4.4.5 */
 #define SCB_AIRCR_SYSRESETREQ 0x05FA0004U
 
-#define FLASH_BASE    0x08000000U
-#define SRAM_BASE     0x20000000U
-#define FLASH_SIZE_KB (*(volatile const uint16_t *)0x1FFFF7E0U) /* RM0008 §30.1.1 */
-#define UNIQUE_ID     ((const uint8_t *)0x1FFFF7E8U)            /* RM0008 §30.2; 96 bits */
+#define FLASH_BASE        0x08000000U
+#define SRAM_BASE         0x20000000U
+#define SYSTEM_MEMORY     0x1FFFF000U /* PM0075 §2.1 */
+#define OPTION_BYTES      0x1FFFF800U
+#define OPTION_BYTES_SIZE 16U
+#define OPTION_BYTES_END  (OPTION_BYTES + OPTION_BYTES_SIZE)
+#define FLASH_SIZE_KB     (*(volatile const uint16_t *)0x1FFFF7E0U) /* RM0008 §30.1.1 */
+#define UNIQUE_ID         ((const uint32_t *)0x1FFFF7E8U)           /* RM0008 §30.2; 96 bits */
 
 #endif

@@ -14,8 +14,14 @@
 #define STUB __attribute__((visibility("hidden")))
 
 /* The stub, where it stands in relation to this code. */
-extern const uint32_t stub_vectors[4] STUB;
+extern const uint32_t stub_vectors[] STUB;
 _Noreturn void reset_entry(void) STUB;
+enum {
+    ENTRY = 0x35, /* reset_entry() in it, as a Thumb address; the linker script asserts it */
+    NAME = 2,     /* its words 2 and 3: "caboose\0" */
+    TEXT = 5,   /* … where, from its start, a text stands that tells the version of the proper */
+    LAYOUT = 6, /* … the layout, as text: images of another do not fit here */
+};
 
 /* Unlock flash as needed. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE
  * (not blank), DFU_ERR_PROG (was not erased), DFU_ERR_VERIFY (reads back otherwise). */
@@ -24,7 +30,7 @@ enum dfu_status stub_flash_program(uint32_t addr, uint16_t value) STUB; /* 40 to
 
 /* There is no valid application from now on. */
 enum dfu_status stub_journal_clear(void) STUB;
-/* There is one: it starts at `reset`. The last write of a download. */
-enum dfu_status stub_journal_write(uint32_t reset) STUB;
+/* There is one, says the record of these two words (layout.h). The last write of a download. */
+enum dfu_status stub_journal_write(uint32_t reset, uint32_t check) STUB;
 
 #endif

@@ -51,7 +51,7 @@ static void load_packet(void)
     volatile uint32_t *to = USB_PMA + TX_AT / 2;
 
     for (unsigned i = 0; i < size; i += 2)
-        *to++ = S->tx[i] | (uint32_t)S->tx[i + 1] << 8;
+        *to++ = *(const uint16_t *)(const void *)(S->tx + i); /* at odd addresses, too: ARMv7-M */
     USB_PMA[1] = size;
     S->tx += size;
     S->tx_left = (uint16_t)(S->tx_left - size);
@@ -76,7 +76,7 @@ static int standard_request(void)
     case REQUEST(0x80, 6): /* GET_DESCRIPTOR */
         return descriptor(wValue);
     case REQUEST(0x80, 8): /* GET_CONFIGURATION */
-        S->page[0] = S->configuration;
+        S->reply[0] = S->configuration;
         return 1;
     case REQUEST(0x00, 9): /* SET_CONFIGURATION */
         if ((uint8_t)wValue > 1)
@@ -84,6 +84,8 @@ static int standard_request(void)
         S->configuration = (uint8_t)wValue;
         dfu_session();
         return 0;
+    case REQUEST(0xC0, VENDOR_CODE):
+        return WITH_WINDOWS ? descriptor_set() : USB_STALL;
     case REQUEST(0x81, 10): /* GET_INTERFACE */
         return 1;
     case REQUEST(0x01, 11): /* SET_INTERFACE */
@@ -106,8 +108,8 @@ static void on_setup(void)
     S->stage = STAGE_IDLE;
     S->address = 0;
     S->received = 0;
-    S->tx = S->page; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
-    *(uint32_t *)(void *)S->page = 0;
+    S->tx = S->reply; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
+    *(uint32_t *)(void *)S->reply = 0;
     if ((uint8_t)(S->setup.request | 0x80) == 0xA1 && S->setup.wIndex == 0)
         n = dfu_request();
     else
@@ -134,12 +136,10 @@ static void on_out(void)
     uint32_t stat = USB_EPR_TX_NAK | USB_EPR_RX_VALID;
 
     if (S->stage == STAGE_OUT) {
-        unsigned n = USB_PMA[3] & 0x3FF;
-        for (unsigned i = 0; i < n && S->received < S->length; i++) {
-            uint32_t pair = USB_PMA[RX_AT / 2 + i / 2];
-            S->block[S->received++] = (uint8_t)(i & 1 ? pair >> 8 : pair);
-        }
-        if (S->received == S->length) {
+        for (unsigned i = 0; i < PACKET; i += 2)
+            *(uint16_t *)(void *)(S->block + S->received + i) = (uint16_t)USB_PMA[(RX_AT + i) / 2];
+        S->received = (uint16_t)(S->received + (USB_PMA[3] & 0x3FF));
+        if (S->received >= S->length) {
             S->dfu = DFU_DNLOAD_SYNC;
             S->stage = STAGE_STATUS;
             S->tx_left = 0;

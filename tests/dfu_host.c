@@ -253,7 +253,7 @@ static int perform(struct host *h, const struct step *s)
     if (h->watch)
         h->watch(h, s);
     h->transfers += !s->sleep_ns;
-    return step_do(h->board, s);
+    return h->perform ? h->perform(h, s) : step_do(h->board, s);
 }
 
 bool host_enumerate(struct host *h)
@@ -287,7 +287,14 @@ uint32_t flash_word(const struct board *b, uint32_t addr)
 
 uint32_t taken_by_bootloader(const struct board *b)
 {
-    return board_page_size(b) == PAGE ? TAKEN_BY_BOOTLOADER : 8 * PAGE;
+    static uint32_t image; /* bytes */
+
+    if (!image) {
+        struct app file = app_load(bootloader_path ? bootloader_path : BOOTLOADER);
+        image = (uint32_t)file.size;
+        app_free(&file);
+    }
+    return board_page_size(b) == PAGE ? image + PAGE : 8 * PAGE;
 }
 
 uint32_t stub_at(const struct board *b)
@@ -339,7 +346,11 @@ int host_control(struct host *h, uint8_t bmRequestType, uint8_t bRequest, uint16
     put16(s.setup + 2, wValue);
     put16(s.setup + 4, wIndex);
     put16(s.setup + 6, wLength);
-    return perform(h, &s);
+    uint64_t begun = board_now(h->board);
+    int result = perform(h, &s);
+    if (board_now(h->board) - begun > h->slowest_ns)
+        h->slowest_ns = board_now(h->board) - begun;
+    return result;
 }
 
 int dfu_detach(struct host *h)
@@ -405,21 +416,15 @@ static bool status_is(const struct host *h, enum dfu_state state)
 
 bool dfu_download(struct host *h, uint16_t wBlockNum, const void *data, size_t size)
 {
-    struct work before = work_so_far(h->board);
-
     h->last = (struct dfu_reply){.result = dfu_dnload(h, wBlockNum, data, size)};
     if (h->last.result < 0)
         return false;
-    struct dfu_reply first = dfu_getstatus(h);
+    dfu_getstatus(h);
     if (!status_is(h, DFU_DNBUSY))
         return false;
     while (h->last.result > 0 && h->last.state == DFU_DNBUSY) {
         host_sleep(h, h->last.poll_ms * BOARD_MS);
         dfu_getstatus(h);
-    }
-    if (h->worked && h->last.result > 0) {
-        struct work done = work_since(h->board, before);
-        h->worked(h, first.poll_ms, done.erases, done.halfwords);
     }
     return status_is(h, DFU_DNLOAD_IDLE);
 }

@@ -23,10 +23,6 @@ enum {
     RAM = 0x20000000,
     OPTION_BYTES = 0x1FFFF800,
     PAGE = 1024,
-    /* The end of flash: journal, bootloader proper, stub; on parts with pages of 1 KB. Of any part:
-     * taken_by_bootloader(). */
-    TAKEN_BY_BOOTLOADER = 5 * PAGE,
-    WITHOUT_STUB = 4 * PAGE,
     XFER = 1024, /* wTransferSize */
 };
 #define BOOTLOADER "build/firmware/bluepill-tail.bin"
@@ -77,12 +73,12 @@ struct host {
     struct dfu_reply last;  /* the answer to the last GETSTATUS */
     uint64_t transfers;     /* control transfers so far … */
     uint64_t give_up_after; /* … and when the host is killed; 0: never */
+    uint64_t slowest_ns;    /* the longest that a control transfer took */
     void *context;
     /* Called before each step; NULL: nobody watches. */
     void (*watch)(struct host *h, const struct step *s);
-    /* Called after each download of a block or command with the first bwPollTimeout and what it
-     * announced: erases and half-words. */
-    void (*worked)(struct host *h, uint32_t poll_ms, uint64_t erases, uint64_t halfwords);
+    /* Does the step in place of step_do(): something happens on the cable meanwhile. NULL: nothing. */
+    int (*perform)(struct host *h, const struct step *s);
 };
 
 /* A board without power whose flash holds the bootloader at 0x08000000, as a probe leaves it. What

@@ -880,89 +880,48 @@ Test(protection, bootloader_whose_pages_are_write_protected_works)
     check_board(h.board);
 }
 
-/* --- bwPollTimeout -------------------------------------------------------------------------------- */
+/* --- how long a host waits ------------------------------------------------------------------------ */
 
-/* DS5319 table 28. */
-static double typical_ms(uint64_t erases, uint64_t halfwords)
+/* Flash is worked on while the host waits for the answer to GETSTATUS: it must have it, and each other
+ * answer, in 500 ms (USB 2.0 §9.2.6.4). A page of 2 KB that is full takes 40 ms and 72 at most. */
+enum { ANSWER_MS = 500, PAGE_MAX_MS = 2 * 112 };
+
+static void check_answers(const char *part, const char *what, uint64_t slowest_ns)
 {
-    return 30.0 * (double)erases + 0.0525 * (double)halfwords;
+    printf("%s, %s: slowest answer %.2f ms\n", part, what, (double)slowest_ns / 1e6);
+    cr_expect_lt(slowest_ns, ANSWER_MS * BOARD_MS, "%s, %s", part, what);
+    cr_expect_lt(slowest_ns, PAGE_MAX_MS * BOARD_MS, "%s, %s", part, what);
 }
 
-static double maximum_ms(uint64_t erases, uint64_t halfwords)
-{
-    return 40.0 * (double)erases + 0.070 * (double)halfwords;
-}
-
-static struct {
-    unsigned count, short_ones, long_ones, zeros;
-    double shortest, longest; /* poll − typical, poll − maximum */
-    uint64_t short_erases, short_halfwords, long_erases, long_halfwords;
-    uint32_t short_poll, long_poll;
-} polls = {.shortest = 1e9, .longest = -1e9};
-
-static void note(struct host *h, uint32_t poll_ms, uint64_t erases, uint64_t halfwords)
-{
-    double above = poll_ms - typical_ms(erases, halfwords);
-    double over = poll_ms - maximum_ms(erases, halfwords);
-
-    (void)h;
-    polls.count++;
-    polls.zeros += poll_ms == 0;
-    polls.short_ones += above < 0;
-    polls.long_ones += over > 1;
-    if (above < polls.shortest) {
-        polls.shortest = above;
-        polls.short_erases = erases;
-        polls.short_halfwords = halfwords;
-        polls.short_poll = poll_ms;
-    }
-    if (over > polls.longest) {
-        polls.longest = over;
-        polls.long_erases = erases;
-        polls.long_halfwords = halfwords;
-        polls.long_poll = poll_ms;
-    }
-}
-
-static void check_polls(const char *what)
-{
-    printf(
-        "%s: %u answers; tightest: %u ms for %llu erases and %llu half-words (typical + %.3f ms); "
-        "widest: %u ms for %llu and %llu (maximum + %.3f ms)\n",
-        what, polls.count, polls.short_poll, (unsigned long long)polls.short_erases,
-        (unsigned long long)polls.short_halfwords, polls.shortest, polls.long_poll,
-        (unsigned long long)polls.long_erases, (unsigned long long)polls.long_halfwords,
-        polls.longest);
-    cr_expect_gt(polls.count, 0);
-    cr_expect_eq(polls.zeros, 0, "%u times 0 ms while busy", polls.zeros);
-    cr_expect_eq(polls.short_ones, 0, "%u of %u announced less than the typical time",
-        polls.short_ones, polls.count);
-    cr_expect_eq(polls.long_ones, 0, "%u of %u announced more than the maximum + 1 ms",
-        polls.long_ones, polls.count);
-}
-
-Test(protection, poll_timeout_is_honest_for_whole_applications)
+static void answers_in_time_for_applications(const char *part)
 {
     const size_t sizes[] = {8192, 5001, 1024, 1060, 20000};
-    struct host h = host_on_new_board(PART);
+    struct app first = app_build(3000, 7, 0);
+    struct host h = host_in_dfu(part, &first, BOARD_SLOWEST);
 
-    h.worked = note;
     for (unsigned i = 0; i < 10; i++) { /* on blank, on different, on identical content */
         struct app app = app_build(sizes[i / 2], 300 + i / 2, 0);
         check_dfu(flash_application(&h, &app), &h);
         app_free(&app);
     }
-    check_polls("whole applications");
+    check_answers(part, "applications", h.slowest_ns);
+    board_free(h.board);
 }
 
-Test(protection, poll_timeout_is_honest_for_pieces_of_any_length)
+Test(protection, every_answer_comes_in_the_time_that_usb_allows_for_applications)
+{
+    answers_in_time_for_applications("stm32f103c8");
+    answers_in_time_for_applications("stm32f103rc");
+}
+
+static void answers_in_time_for_pieces(const char *part)
 {
     struct app app = app_build(8 * PAGE, 5, 0);
+    uint64_t slowest = 0;
 
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        struct host h = in_dfu_with(&app);
+        struct host h = host_in_dfu(part, &app, BOARD_SLOWEST);
         uint64_t random = seed;
-        h.worked = note;
         for (unsigned i = 0; i < 100; i++) {
             random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
             uint32_t size = 1 + (uint32_t)(random >> 40 & 1023) / (i % 3 ? 1 : 32);
@@ -971,26 +930,28 @@ Test(protection, poll_timeout_is_honest_for_pieces_of_any_length)
             check_dfu(dfu_write(&h, FLASH + at, noise.data + 0x300, size), &h);
             app_free(&noise);
         }
+        if (h.slowest_ns > slowest)
+            slowest = h.slowest_ns;
         board_free(h.board);
     }
-    check_polls("pieces");
+    check_answers(part, "pieces", slowest);
 }
 
-/* The first change of a session takes the journal's mark back as well. */
-Test(protection, poll_timeout_is_honest_for_the_first_piece_of_each_length)
+Test(protection, every_answer_comes_in_the_time_that_usb_allows_for_pieces_of_any_length)
 {
-    struct app app = app_build(8 * PAGE, 5, 0);
-    struct host base = in_dfu_with(&app);
-    struct app noise = app_build(4096, 17, 0);
+    answers_in_time_for_pieces("stm32f103c8");
+    answers_in_time_for_pieces("stm32f103rc");
+}
 
-    for (uint32_t over = 0; over < 3; over++) /* blank; over something; across pages, blank */
-        for (size_t size = 2; size <= XFER; size += 6) {
-            struct host h = {.board = board_copy(base.board), .worked = note};
-            uint32_t at = over == 1 ? 3 * PAGE : 20 * PAGE - (over ? (uint32_t)size / 2 : 0);
-            check_dfu(dfu_write(&h, FLASH + at, noise.data + 0x300, size), &h);
-            board_free(h.board);
-        }
-    check_polls("first pieces");
+/* DS5319 table 28; with no page's programming. */
+static double typical_ms(uint64_t erases)
+{
+    return 30.0 * (double)erases;
+}
+
+static double maximum_ms(uint64_t erases)
+{
+    return 40.0 * (double)erases;
 }
 
 /* A mass erase is made good after the ABORT: GETSTATUS says how much is left, and is never kept
@@ -1040,12 +1001,12 @@ static void finishes_honestly(bool leave, enum board_timing timing)
         if (seen[i].state == DFU_MANIFEST || !(e + hw))
             continue;
         cr_expect_geq(seen[i].poll, 1, "answer %u", i);
-        cr_expect(typical_ms(e, hw) <= seen[i].poll && seen[i].poll <= maximum_ms(e, hw) + 1,
+        cr_expect(typical_ms(e) <= seen[i].poll && seen[i].poll <= maximum_ms(e) + 1,
             "answer %u: %u ms, %llu erases and %llu half-words are left", i, seen[i].poll,
             (unsigned long long)e, (unsigned long long)hw);
     }
     printf("\n");
-    cr_expect_lt(worst_ns, 1500 * BOARD_MS, "fwupd gives up after 1.5 s");
+    cr_expect_lt(worst_ns, ANSWER_MS * BOARD_MS);
     if (leave)
         cr_expect(hears(h.board, next.tag, 3000));
     else
@@ -1070,7 +1031,7 @@ Test(protection, nobody_is_kept_waiting_by_the_slowest_flash)
 }
 
 /* The journal's page is full once in 128 updates: then the commit erases it. */
-Test(protection, poll_timeout_is_honest_when_the_journal_is_full)
+Test(protection, nobody_waits_long_when_the_journal_is_full)
 {
     struct app app[2] = {app_build(600, 1, 0), app_build(600, 2, 0)};
     struct host h = host_on_new_board(PART);
@@ -1083,18 +1044,11 @@ Test(protection, poll_timeout_is_honest_when_the_journal_is_full)
         cr_assert_geq(dfu_abort(&h), 0);
         uint64_t begun = board_now(h.board);
         dfu_getstatus(&h);
-        struct work before = work_so_far(h.board);
-        uint32_t poll = h.last.poll_ms;
         double waited = (double)(board_now(h.board) - begun) / 1e6;
         host_sleep(&h, 80 * BOARD_MS);
-        struct work done = work_since(h.board, before);
         if (waited > worst)
             worst = waited;
-        if (done.erases + done.halfwords)
-            cr_expect(poll >= 1 && poll >= typical_ms(done.erases, done.halfwords),
-                "update %u: %u ms for %llu erases, %llu half-words", i, poll,
-                (unsigned long long)done.erases, (unsigned long long)done.halfwords);
     }
     printf("commit of 140 updates: longest wait for GETSTATUS after ABORT %.2f ms\n", worst);
-    cr_expect_lt(worst, 50);
+    cr_expect_lt(worst, ANSWER_MS);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Option bytes (PM0075 §2.3.5): all of them are erased, then those that came are programmed; the chip
+ * adds the complements. RDP comes first: erased it means protected. */
+#include "boot.h"
+
+static void options_wait(void)
+{
+    while (FLASH_REGS->SR & FLASH_SR_BSY) {
+    }
+}
+
+void options_write(void)
+{
+    volatile uint16_t *option = (volatile uint16_t *)OPTION_BYTES;
+
+    if (FLASH_REGS->CR & FLASH_CR_LOCK) {
+        FLASH_REGS->KEYR = FLASH_KEY1;
+        FLASH_REGS->KEYR = FLASH_KEY2;
+    }
+    FLASH_REGS->OPTKEYR = FLASH_KEY1;
+    FLASH_REGS->OPTKEYR = FLASH_KEY2;
+    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTER;
+    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTER | FLASH_CR_STRT;
+    (void)FLASH_REGS->SR;
+    options_wait();
+    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTPG;
+    for (unsigned i = 0; i < OPTION_BYTES_SIZE / 2; i++) {
+        option[i] = S->block[2 * i];
+        options_wait();
+        if ((uint8_t)option[i] != S->block[2 * i])
+            S->status = DFU_ERR_VERIFY;
+    }
+    FLASH_REGS->CR = 0;
+    S->leave_ms = LEAVE_MS; /* a reset, for the chip to take them over */
+}
