@@ -281,6 +281,12 @@ void board_trace(struct board *b, const char *format, ...)
     b->config.trace(b->config.context, line);
 }
 
+void board_tell_transfer(struct board *b, const struct usb_transfer *transfer)
+{
+    if (b->config.usb)
+        b->config.usb(b->config.context, transfer);
+}
+
 void board_break_rule(struct board *b, uint32_t addr, const char *format, ...)
 {
     struct board_complaint *c = &b->complaint;
@@ -668,6 +674,8 @@ int board_load(struct board *b, uint32_t addr, const void *data, size_t size)
         cpu_flash_changed(&b->bus, addr - FLASH_BASE, (uint32_t)size);
         flash_loaded(b, addr - FLASH_BASE, (uint32_t)size);
     }
+    if (addr - OPTION_BASE < OPTION_SIZE)
+        memset(b->fpec.marginal_option + (addr - OPTION_BASE), 0, size);
     if (addr == SYSTEM_MEMORY_BASE)
         b->rom_loaded = true;
     return 0;

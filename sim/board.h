@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 struct board;
+struct usb_transfer; /* sim/usb_host.h */
 
 #define BOARD_US UINT64_C(1000)
 #define BOARD_MS UINT64_C(1000000)
@@ -41,11 +42,12 @@ struct board_config {
     bool usb_on_hsi;          /* let USB work on the inaccurate HSI clock */
     bool boot0, boot1;        /* levels of the BOOT pins */
     void *context;            /* handed to the functions below; each may be NULL */
-    void (*uart)(void *context, unsigned usart, uint8_t byte); /* usart: 1, 2, 3 */
-    void (*pin)(void *context, char port, unsigned pin, bool level);   /* an output changed */
+    void (*uart)(void *context, unsigned usart, uint8_t byte);       /* usart: 1, 2, 3 */
+    void (*pin)(void *context, char port, unsigned pin, bool level); /* an output changed */
     void (*log)(void *context, const char *line); /* events: reset, broken rule, USB attach … */
     void (*trace)(void *context, const char *line);
     unsigned trace_what; /* BOARD_TRACE_… */
+    void (*usb)(void *context, const struct usb_transfer *transfer); /* its begin, its end */
 };
 #define BOARD_NO_CRYSTAL UINT32_MAX
 
@@ -108,8 +110,9 @@ struct board_counts {
     uint64_t page_erases, mass_erases, option_erases, halfwords;
     uint64_t resets; /* starts of the CPU: after power-up too */
     uint64_t watchdog_resets, complaints;
-    uint64_t page0_open_ns;    /* time that a power cut would have left no vector at 0x08000004 */
-    uint64_t page0_windows;    /* how often */
+    uint64_t page0_open_ns; /* time that a power cut would have left no vector at 0x08000004 */
+    uint64_t page0_windows; /* how often */
+    uint64_t flash_faults;  /* operations that failed by order: board_fail_flash() */
 };
 void board_counts(const struct board *b, struct board_counts *counts);
 
@@ -117,21 +120,49 @@ void board_counts(const struct board *b, struct board_counts *counts);
 struct board_complaint {
     uint64_t when_ns;
     uint32_t pc, addr;
-    char rule[160];   /* "byte store to flash with PG set: only half-words (PM0075 §2.3.3)" */
+    char rule[160]; /* "byte store to flash with PG set: only half-words (PM0075 §2.3.3)" */
 };
 const struct board_complaint *board_complaint(const struct board *b); /* NULL: none */
 
 /* Cuts the power at the n-th flash operation from now (1: the next one). What it leaves: */
 enum board_torn {
-    BOARD_TORN_NOT_BEGUN,  /* the cells are as they were */
-    BOARD_TORN_HALF,       /* an erase: the first half of the page; a half-word: the low byte */
-    BOARD_TORN_RANDOM,     /* each bit that would change has or has not, by chance (seed) */
-    BOARD_TORN_DONE,       /* complete, but the firmware never learnt of it */
-    BOARD_TORN_MARGINAL,   /* the bits that would change read as one of these at each power-up: all
+    BOARD_TORN_NOT_BEGUN, /* the cells are as they were */
+    BOARD_TORN_HALF,      /* an erase: the first half of the page; a half-word: the low byte */
+    BOARD_TORN_RANDOM,    /* each bit that would change has or has not, by chance (seed) */
+    BOARD_TORN_DONE,      /* complete, but the firmware never learnt of it */
+    BOARD_TORN_MARGINAL,  /* the bits that would change read as one of these at each power-up: all
                               0, all 1, each by chance; until they are erased or programmed */
 };
 enum { BOARD_TORN_KINDS = BOARD_TORN_MARGINAL + 1 };
 void board_cut_at(struct board *b, uint64_t nth, enum board_torn torn, uint64_t seed);
+
+/* Flash that fails. What an operation does, main flash or option bytes: */
+enum board_flash_fault {
+    BOARD_FLASH_GOOD,
+    BOARD_FLASH_WRPRTERR, /* the flag; nothing is done */
+    BOARD_FLASH_PGERR,    /* the same */
+    BOARD_FLASH_NO_OP,    /* EOP after the usual time; the cells are as they were */
+    BOARD_FLASH_WEAK,     /* EOP; of the bits that should change one in 16 does not, one at least */
+    BOARD_FLASH_STUCK,    /* EOP; some bits stay as they are from now on: a 1 is not programmed, a 0
+                             not erased any more */
+    BOARD_FLASH_BUSY,     /* done, but BSY stays for longer. A core that fetches from flash stands
+                             still meanwhile and takes no interrupt (PM0075 §1.1): if BSY stays for
+                             ever, only a reset helps, which a watchdog can cause */
+};
+enum { BOARD_FLASH_FAULTS = BOARD_FLASH_BUSY + 1 };
+#define BOARD_FOR_EVER UINT64_MAX
+
+struct board_flash_failure {
+    enum board_flash_fault fault;
+    uint64_t nth;        /* of the operations from now on the n-th (1: the next); 0: each … */
+    uint32_t addr, size; /* … that is about these cells; size 0: any */
+    uint16_t bits;    /* STUCK: of each half-word there; 0: one by chance, of the first operation */
+    uint64_t busy_ns; /* BUSY: longer by; or BOARD_FOR_EVER */
+    uint64_t seed;    /* of what is left to chance */
+};
+/* From now on flash fails like that, power cycles or not. One failure at a time: another replaces
+ * it, NULL or BOARD_FLASH_GOOD makes flash good again. */
+void board_fail_flash(struct board *b, const struct board_flash_failure *failure);
 
 /* 32-bit address of the program counter, for reports. */
 uint32_t board_pc(const struct board *b);

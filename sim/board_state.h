@@ -76,6 +76,8 @@ struct flash_state {
     uint32_t marginal_from, marginal_to;
     uint8_t marginal_option[OPTION_SIZE];
     uint64_t marginal_random; /* what they read as at the next power-up */
+    struct board_flash_failure failure;
+    enum board_flash_fault struck; /* what the operation under way suffers from */
     /* Page 0 window: the vector at 0x08000004 does not stand since. */
     bool open;
     uint64_t open_since;
@@ -166,7 +168,7 @@ struct board {
     struct board_config config;
     const struct part *part;
     uint8_t *flash, *ram;
-    uint8_t *undo; /* what the flash operation under way found; flash_size bytes */
+    uint8_t *undo;     /* what the flash operation under way found; flash_size bytes */
     uint8_t *marginal; /* undecided bits of flash: 0 outside fpec.marginal_from … _to */
 
     struct cpu_bus bus;

@@ -19,6 +19,8 @@ enum {
 
     CYCLES_TAKEN_BRANCH = 2, /* refilling the pipeline */
 
+    LOADED_FROM_NOWHERE = 0x0BADF00D, /* what a load gets that fails and goes on */
+
     LEFT_BY_FAULT = 1, /* a handler was entered */
     LEFT_TO_RETRY = 2, /* the instruction has not happened */
 };
@@ -243,11 +245,17 @@ bool cpu_try_write(
     return true;
 }
 
-/* B3.2.8: with CCR.BFHFNMIGN, handlers at negative priority only see the status bits. */
+/* B3.2.8, PM0056 §4.4.6: with CCR.BFHFNMIGN what runs at negative priority (NMI, HardFault,
+ * FAULTMASK) goes on; only the status bits tell. */
+static bool goes_on(const struct cpu *cpu)
+{
+    return cpu->ccr & CCR_BFHFNMIGN && cpu_execution_priority(cpu) < 0;
+}
+
 static void data_bus_error(struct cpu *cpu, struct cpu_bus *bus, uint32_t addr)
 {
     cpu->bfar = addr;
-    if (cpu->ccr & CCR_BFHFNMIGN && cpu_execution_priority(cpu) < 0)
+    if (goes_on(cpu))
         cpu->cfsr |= CFSR_PRECISERR | CFSR_BFARVALID;
     else
         fault(cpu, bus, EXC_BUS_FAULT, CFSR_PRECISERR | CFSR_BFARVALID);
@@ -257,15 +265,24 @@ static NOINLINE uint32_t load_slowly(
     struct cpu *cpu, struct cpu_bus *bus, uint32_t addr, unsigned size)
 {
     uint32_t value;
-    if (!cpu_try_read(cpu, bus, addr, size, &value))
+    if (!cpu_try_read(cpu, bus, addr, size, &value)) {
         data_bus_error(cpu, bus, addr);
+        value = LOADED_FROM_NOWHERE & UINT32_MAX >> (32 - size * 8);
+    }
     return value;
 }
 
+/* A store outside of the core waits in the write buffer (DDI 0337 §1.2): its error comes when the core
+ * is past it. Where that is taken at once, this core is kinder and tells which store it was; where
+ * the core goes on it is not: the fault waits until priorities allow it. */
 static NOINLINE void store_slowly(
     struct cpu *cpu, struct cpu_bus *bus, uint32_t addr, unsigned size, uint32_t value)
 {
-    if (!cpu_try_write(cpu, bus, addr, size, value))
+    if (cpu_try_write(cpu, bus, addr, size, value))
+        return;
+    if (goes_on(cpu) && !is_ppb(addr))
+        cpu_pend_bus_fault(cpu);
+    else
         data_bus_error(cpu, bus, addr);
 }
 
@@ -584,6 +601,25 @@ static void store_exclusive(struct cpu *cpu, struct cpu_bus *bus, const struct c
         store(cpu, bus, addr, i->amount, cpu->r[i->rm]);
     cpu->exclusive = false;
     cpu->r[i->rd] = !mine;
+}
+
+/* The address of a load or store as if without privilege (A7.7.66): the system registers are out of
+ * bounds for those (B3.1.1). There is no MPU that would forbid more. */
+static uint32_t unprivileged_address(struct cpu *cpu, struct cpu_bus *bus, const struct cpu_insn *i)
+{
+    uint32_t addr = cpu->r[i->rn] + i->imm;
+
+    check_alignment(cpu, bus, addr, i->amount, false);
+    if (is_ppb(addr))
+        data_bus_error(cpu, bus, addr);
+    return addr;
+}
+
+static uint32_t load_unprivileged(struct cpu *cpu, struct cpu_bus *bus, const struct cpu_insn *i)
+{
+    uint32_t x = load(cpu, bus, unprivileged_address(cpu, bus, i), i->amount);
+    unsigned unused = 32 - i->amount * 8u;
+    return i->how & HOW_SIGNED ? (uint32_t)((int32_t)(x << unused) >> unused) : x;
 }
 
 static uint32_t table_branch(struct cpu *cpu, struct cpu_bus *bus, const struct cpu_insn *i)
@@ -972,6 +1008,12 @@ static ALWAYS_INLINE uint32_t execute(
         break;
     case OP_STREX:
         store_exclusive(cpu, bus, i);
+        break;
+    case OP_LDRT:
+        set_register(cpu, i->rd, load_unprivileged(cpu, bus, i));
+        break;
+    case OP_STRT:
+        store(cpu, bus, unprivileged_address(cpu, bus, i), i->amount, r[i->rd]);
         break;
     case OP_CLREX:
         cpu->exclusive = false;

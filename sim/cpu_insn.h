@@ -24,11 +24,12 @@ struct cpu_insn {
     uint8_t length;         /* 2 or 4 bytes */
     uint8_t rd, rn, rm, ra; /* as the manual names them; Rt is rd, Rt2, Ra and RdLo are ra */
     uint8_t how;            /* HOW_… */
-    uint8_t shift, amount; /* constant shift: enum cpu_shift; access size of exclusives in amount */
-    uint8_t carry;         /* carry out of an immediate: 0, 1 or CARRY_KEPT */
-    uint8_t condition;     /* of a branch; for CBZ 0, CBNZ 1 */
-    uint8_t cycles;        /* without what a taken branch costs */
-    uint32_t imm;          /* immediate, offset, register list, special register */
+    uint8_t shift, amount;  /* constant shift: enum cpu_shift; access size of exclusives and LDRT in
+                              amount */
+    uint8_t carry;          /* carry out of an immediate: 0, 1 or CARRY_KEPT */
+    uint8_t condition;      /* of a branch; for CBZ 0, CBNZ 1 */
+    uint8_t cycles;         /* without what a taken branch costs */
+    uint32_t imm;           /* immediate, offset, register list, special register */
 };
 
 enum {
@@ -36,6 +37,7 @@ enum {
     HOW_FLAGS_OUTSIDE_IT = 2, /* sets the flags, but not in an IT block: 16-bit forms */
     HOW_BEFORE = 4,           /* the offset is added before the access (P); LDM/STM: DB, not IA */
     HOW_WRITE_BACK = 8,
+    HOW_SIGNED = 16, /* LDRT: LDRSBT, LDRSHT */
 
     CARRY_KEPT = 2,
 };
@@ -75,6 +77,7 @@ enum cpu_op {
     OP_SXTB, OP_SXTH, OP_UXTB, OP_UXTH, OP_REV, OP_REV16, OP_REVSH, OP_RBIT, OP_CLZ,
     OP_MUL, OP_MLA, OP_MLS, OP_SMULL, OP_UMULL, OP_SMLAL, OP_UMLAL, OP_SDIV, OP_UDIV,
     OP_LDRD, OP_STRD, OP_LDM, OP_STM, OP_LDREX, OP_STREX, OP_CLREX, OP_TABLE_BRANCH,
+    OP_LDRT, OP_STRT, /* of any size */
     OP_B, OP_B_IF, OP_BL, OP_BX, OP_BLX, OP_CBZ,
     OP_IT, OP_NOP, OP_WFI, OP_WFE, OP_SEV, OP_SVC, OP_BKPT, OP_CPS, OP_MRS, OP_MSR,
     OP_UNDEFINED, OP_NO_COPROCESSOR,
@@ -107,18 +110,19 @@ enum {
 };
 
 /* B3.2.15: the bits of CFSR. */
-#define CFSR_IACCVIOL   (1u << 0)
-#define CFSR_IBUSERR    (1u << 8)
-#define CFSR_PRECISERR  (1u << 9)
-#define CFSR_UNSTKERR   (1u << 11)
-#define CFSR_STKERR     (1u << 12)
-#define CFSR_BFARVALID  (1u << 15)
-#define CFSR_UNDEFINSTR (1u << 16)
-#define CFSR_INVSTATE   (1u << 17)
-#define CFSR_INVPC      (1u << 18)
-#define CFSR_NOCP       (1u << 19)
-#define CFSR_UNALIGNED  (1u << 24)
-#define CFSR_DIVBYZERO  (1u << 25)
+#define CFSR_IACCVIOL    (1u << 0)
+#define CFSR_IBUSERR     (1u << 8)
+#define CFSR_PRECISERR   (1u << 9)
+#define CFSR_IMPRECISERR (1u << 10)
+#define CFSR_UNSTKERR    (1u << 11)
+#define CFSR_STKERR      (1u << 12)
+#define CFSR_BFARVALID   (1u << 15)
+#define CFSR_UNDEFINSTR  (1u << 16)
+#define CFSR_INVSTATE    (1u << 17)
+#define CFSR_INVPC       (1u << 18)
+#define CFSR_NOCP        (1u << 19)
+#define CFSR_UNALIGNED   (1u << 24)
+#define CFSR_DIVBYZERO   (1u << 25)
 
 /* B3.2.8: the bits of CCR. */
 #define CCR_NONBASETHRDENA (1u << 0)
@@ -142,6 +146,8 @@ int cpu_execution_priority(const struct cpu *cpu);
 
 /* Enters the handler of a fault of the instruction at cpu->pc, or locks up. next_pc says where. */
 void cpu_take_fault(struct cpu *cpu, struct cpu_bus *bus, unsigned exception);
+/* An asynchronous bus fault: becomes pending, and is taken when the priority allows. */
+void cpu_pend_bus_fault(struct cpu *cpu);
 /* The same for SVC; return_to is the instruction after it. */
 void cpu_take_svc(struct cpu *cpu, struct cpu_bus *bus, uint32_t return_to);
 /* B1.5.8: a branch to the EXC_RETURN value in handler mode. */

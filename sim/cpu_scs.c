@@ -331,6 +331,18 @@ void cpu_take_fault(struct cpu *cpu, struct cpu_bus *bus, unsigned exception)
     take(cpu, bus, exception, cpu->pc);
 }
 
+/* PM0056, CFSR.IMPRECISERR: pending until nothing more urgent runs. A BusFault that is not enabled
+ * waits as HardFault (B1.5.4). */
+void cpu_pend_bus_fault(struct cpu *cpu)
+{
+    bool enabled = fault_enabled(cpu, EXC_BUS_FAULT);
+
+    cpu->cfsr |= CFSR_IMPRECISERR;
+    if (!enabled)
+        cpu->hfsr |= HFSR_FORCED;
+    pend(cpu, enabled ? EXC_BUS_FAULT : EXC_HARD_FAULT);
+}
+
 void cpu_take_svc(struct cpu *cpu, struct cpu_bus *bus, uint32_t return_to)
 {
     take(cpu, bus, EXC_SVC, return_to);
@@ -910,14 +922,16 @@ bool cpu_ppb_read(struct cpu *cpu, uint32_t addr, unsigned size, uint32_t *value
     return true;
 }
 
-/* Narrow writes are defined for the priorities and the fault status. Elsewhere the other bytes are
- * written as zero. */
+/* Narrow writes are defined for the priorities and the fault status (B3.2.15: a one in the bytes that
+ * are written clears). Elsewhere the other bytes are written as zero. */
 bool cpu_ppb_write(struct cpu *cpu, uint32_t addr, unsigned size, uint32_t value)
 {
     bool allowed = cpu_privileged(cpu) || (addr == STIR && cpu->ccr & CCR_USERSETMPEND);
 
     if (!allowed)
         return false;
+    if (size < 4)
+        value &= (1u << size * 8) - 1;
     if (has_priorities(addr))
         write_priorities(cpu, addr, size, value);
     else

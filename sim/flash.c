@@ -184,6 +184,8 @@ static void decide_all(struct board *b)
     const struct flash_state *f = &b->fpec;
     if (!f->of_options && f->marginal_from == f->marginal_to)
         return;
+    if (f->struck != BOARD_FLASH_GOOD && f->struck != BOARD_FLASH_BUSY)
+        return; /* it did not work on all of them */
     for (uint32_t i = 0; i < f->size; i++)
         decide(b, i, 0);
     forget_marginal_range(b);
@@ -235,6 +237,102 @@ static void tear(struct board *b, enum board_torn torn, uint64_t *random)
     cells_changed(b);
 }
 
+/* --- cells that fail --- */
+
+void board_fail_flash(struct board *b, const struct board_flash_failure *failure)
+{
+    b->fpec.failure = failure ? *failure : (struct board_flash_failure){.fault = BOARD_FLASH_GOOD};
+}
+
+static uint32_t operation_addr(const struct board *b)
+{
+    return (b->fpec.of_options ? OPTION_BASE : FLASH_BASE) + b->fpec.offset;
+}
+
+/* What the operation that is about to begin suffers from. The n-th alone, if there is a count; but
+ * bits that stick there stay stuck. */
+static enum board_flash_fault strike(struct board *b)
+{
+    struct board_flash_failure *x = &b->fpec.failure;
+    uint32_t addr = operation_addr(b), size = b->fpec.size;
+    if (x->size && (addr + size <= x->addr || addr >= x->addr + x->size))
+        return BOARD_FLASH_GOOD;
+    if (x->nth > 1) {
+        x->nth--;
+        return BOARD_FLASH_GOOD;
+    }
+    enum board_flash_fault fault = x->fault;
+    if (x->nth == 1) {
+        x->nth = 0;
+        x->addr = addr;
+        x->size = size;
+        if (fault != BOARD_FLASH_STUCK)
+            x->fault = BOARD_FLASH_GOOD;
+    }
+    b->counts.flash_faults += fault != BOARD_FLASH_GOOD;
+    return fault;
+}
+
+/* One of the bits that this operation changes, as its number from the first cell; of all bits if it
+ * changes none. */
+static uint32_t any_bit(const uint8_t *old, const uint8_t *now, uint32_t size, uint64_t *random)
+{
+    uint32_t from = (uint32_t)(random_next(random) % (size * 8));
+    for (uint32_t i = 0; i < size * 8; i++) {
+        uint32_t bit = (from + i) % (size * 8);
+        if ((old[bit / 8] ^ now[bit / 8]) >> bit % 8 & 1)
+            return bit;
+    }
+    return from;
+}
+
+/* The failure's one bit is chosen. */
+static void choose_stuck_bit(struct board *b, const uint8_t *old, const uint8_t *now)
+{
+    struct board_flash_failure *x = &b->fpec.failure;
+    uint32_t bit = any_bit(old, now, b->fpec.size, &x->seed);
+    x->addr = operation_addr(b) + bit / 16 * 2;
+    x->size = 2;
+    x->bits = (uint16_t)(1U << bit % 16);
+}
+
+static uint8_t stuck_bits(const struct board *b, uint32_t addr)
+{
+    const struct board_flash_failure *x = &b->fpec.failure;
+    bool there = !x->size || addr - x->addr < x->size;
+    return there ? (uint8_t)(x->bits >> (addr & 1) * 8) : 0;
+}
+
+/* One of 16 by chance. */
+static uint8_t few_bits(uint64_t *random)
+{
+    uint64_t chance = random_next(random);
+    return (uint8_t)(chance & chance >> 8 & chance >> 16 & chance >> 24);
+}
+
+/* Puts back the bits that the operation, done by now, could not change. */
+static void spoil(struct board *b)
+{
+    struct flash_state *f = &b->fpec;
+    uint8_t *now = cells(b) + f->offset;
+    const uint8_t *old = b->undo + f->offset;
+    uint32_t weak = UINT32_MAX;
+    if (f->struck == BOARD_FLASH_STUCK && !f->failure.bits)
+        choose_stuck_bit(b, old, now);
+    if (f->struck == BOARD_FLASH_WEAK)
+        weak = any_bit(old, now, f->size, &f->failure.seed);
+    for (uint32_t i = 0; i < f->size; i++) {
+        uint8_t keep = 0; /* bits that have not changed */
+        if (f->struck == BOARD_FLASH_NO_OP)
+            keep = 0xFF;
+        else if (f->struck == BOARD_FLASH_STUCK)
+            keep = stuck_bits(b, operation_addr(b) + i);
+        else if (f->struck == BOARD_FLASH_WEAK)
+            keep = (uint8_t)(few_bits(&f->failure.seed) | (weak / 8 == i ? 1U << weak % 8 : 0));
+        now[i] = (uint8_t)((old[i] & keep) | (now[i] & ~keep));
+    }
+}
+
 static uint64_t duration(const struct board *b)
 {
     bool erase = b->fpec.size > 2;
@@ -260,7 +358,7 @@ static void cut(struct board *b)
 static void trace(struct board *b)
 {
     const struct flash_state *f = &b->fpec;
-    uint32_t addr = (f->of_options ? OPTION_BASE : FLASH_BASE) + f->offset;
+    uint32_t addr = operation_addr(b);
     const uint8_t *now = cells(b) + f->offset;
     if (!board_tracing(b, BOARD_TRACE_FLASH))
         return;
@@ -278,21 +376,59 @@ static void aim(struct board *b, bool of_options, uint32_t offset, uint32_t size
     b->fpec.size = size;
 }
 
+static void update_irq(struct board *b)
+{
+    const struct flash_state *f = &b->fpec;
+    bool level = (f->cr & CR_EOPIE && f->sr & SR_EOP) ||
+                 (f->cr & CR_ERRIE && f->sr & (SR_PGERR | SR_WRPRTERR));
+    board_irq(b, IRQ_FLASH, level);
+}
+
+static void refuse(struct board *b, uint32_t flag)
+{
+    b->fpec.sr |= flag;
+    update_irq(b);
+}
+
+static void count_operation(struct board *b)
+{
+    const struct flash_state *f = &b->fpec;
+    uint32_t page = b->part->page_size;
+    b->counts.flash_operations++;
+    if (f->size == 2)
+        b->counts.halfwords++;
+    else if (f->of_options)
+        b->counts.option_erases++;
+    else if (f->size == page)
+        b->counts.page_erases++;
+    else
+        b->counts.mass_erases++;
+    if (!f->of_options)
+        for (uint32_t i = 0; i < f->size / page; i++)
+            b->fpec.wear[f->offset / page + i]++;
+}
+
 /* Begins the operation on the cells aimed at: value, or an erase. */
 static void begin(struct board *b, uint16_t value)
 {
     struct flash_state *f = &b->fpec;
     uint8_t *now = cells(b) + f->offset;
     bool stood = vector_stands(b);
-    b->counts.flash_operations++;
+    f->struck = strike(b);
+    if (f->struck == BOARD_FLASH_WRPRTERR || f->struck == BOARD_FLASH_PGERR) {
+        refuse(b, f->struck == BOARD_FLASH_PGERR ? SR_PGERR : SR_WRPRTERR);
+        return;
+    }
+    count_operation(b);
     memcpy(b->undo + f->offset, now, f->size);
     if (f->size == 2) {
-        b->counts.halfwords++;
         now[0] = (uint8_t)value;
         now[1] = (uint8_t)(value >> 8);
     } else {
         memset(now, 0xFF, f->size);
     }
+    if (f->struck != BOARD_FLASH_GOOD)
+        spoil(b);
     cells_changed(b);
     trace(b);
     if (stood && !vector_stands(b) && !f->open) {
@@ -307,6 +443,8 @@ static void begin(struct board *b, uint16_t value)
     f->busy = true;
     f->busy_is_late = false;
     f->end = board_now(b) + duration(b);
+    if (f->struck == BOARD_FLASH_BUSY)
+        f->end = f->failure.busy_ns == BOARD_FOR_EVER ? NEVER : f->end + f->failure.busy_ns;
     board_set_deadline(b, &flash_device, f->end);
     flash_clock_changed(b);
 }
@@ -314,32 +452,7 @@ static void begin(struct board *b, uint16_t value)
 static void begin_erase(struct board *b, bool of_options, uint32_t offset, uint32_t size)
 {
     aim(b, of_options, offset, size);
-    if (of_options) {
-        b->counts.option_erases++;
-    } else {
-        uint32_t page = b->part->page_size;
-        if (size == page)
-            b->counts.page_erases++;
-        else
-            b->counts.mass_erases++;
-        for (uint32_t i = 0; i < size / page; i++)
-            b->fpec.wear[offset / page + i]++;
-    }
     begin(b, 0);
-}
-
-static void update_irq(struct board *b)
-{
-    const struct flash_state *f = &b->fpec;
-    bool level = (f->cr & CR_EOPIE && f->sr & SR_EOP) ||
-                 (f->cr & CR_ERRIE && f->sr & (SR_PGERR | SR_WRPRTERR));
-    board_irq(b, IRQ_FLASH, level);
-}
-
-static void refuse(struct board *b, uint32_t flag)
-{
-    b->fpec.sr |= flag;
-    update_irq(b);
 }
 
 static void flash_tick(struct board *b, const struct device *d)
@@ -522,10 +635,10 @@ void flash_store_option(struct board *b, uint32_t addr, unsigned size, uint32_t 
     if (offset == 0 && (value & 0xFF) == 0xA5 && read_protected(b)) {
         /* Removing the read protection costs the contents (PM0075 §2.4.1). */
         board_log(b, "read protection is being removed: mass erase");
-        f->then_option = true;
         f->then_offset = offset;
         f->then_value = cell;
         begin_erase(b, false, 0, flash_size(b));
+        f->then_option = f->busy; /* else it was refused */
         return;
     }
     aim(b, true, offset, 2);
@@ -570,6 +683,8 @@ static void start(struct board *b)
             b, addr, "STRT with PG or OPTPG set: it starts erases only (PM0075 §2.3.4)");
         return;
     }
+    if (!f->busy) /* it was refused */
+        return;
     f->cr |= CR_STRT;
     f->busy_is_late = true;
     f->begun_at_insn = b->cpu.instructions;

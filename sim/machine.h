@@ -51,6 +51,7 @@ void board_break_rule(struct board *b, uint32_t addr, const char *format, ...)
 void board_bus_fault(struct board *b);
 void board_log(struct board *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool board_tracing(const struct board *b, unsigned what);
+void board_tell_transfer(struct board *b, const struct usb_transfer *transfer);
 void board_trace(struct board *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint32_t board_hclk_hz(const struct board *b);
 uint32_t board_pclk1_hz(const struct board *b);

@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "board.h"
-#include "image/image.h"
+#include "image/file.h"
 #include "parts.h"
+#include "pcap.h"
 #include "server.h"
 #include "usb_host.h"
 
@@ -30,7 +31,9 @@ enum {
     EXIT_OUTPUT = 73,
 };
 enum { UARTS = 3, MAX_LOADS = 16, MAX_EVENTS = 64, PAGE_LIMIT = 256 };
-#define FLASH_BASE UINT32_C(0x08000000)
+#define FLASH_BASE  UINT32_C(0x08000000)
+#define OPTION_BASE UINT32_C(0x1FFFF800)
+enum { OPTION_SIZE = 16 };
 
 static const char usage_text[] =
     "Usage: caboose-sim [OPTION]...\n"
@@ -51,6 +54,8 @@ static const char usage_text[] =
     "                          may be repeated\n"
     "      --flash-in FILE     the whole flash, as --flash-out wrote it\n"
     "      --flash-out FILE    writes the whole flash at the end\n"
+    "      --options-in FILE   the 16 option bytes, complements and all (as shipped)\n"
+    "      --options-out FILE  writes them at the end\n"
     "\n"
     "Run:\n"
     "  -r, --run MS            for so long in virtual time (1000; with --usbip 0)\n"
@@ -58,11 +63,15 @@ static const char usage_text[] =
     "      --power-cycle AT_MS[:OFF_MS]\n"
     "      --cut N[:TORN]      cuts power in the Nth flash operation; TORN: not-begun,\n"
     "                          half (default), random, done, marginal\n"
+    "      --flash-fault N:KIND[:MS]\n"
+    "                          the Nth flash operation (0: each) fails; KIND: wrprterr, pgerr,\n"
+    "                          no-op, weak, stuck, busy (for MS longer, or for ever)\n"
     "\n"
     "Output:\n"
     "  -u, --uart [N:]FILE     what USART N (or any) sends; - is standard output\n"
     "  -t, --trace WHAT        regs, usb, insn, flash, separated by commas\n"
     "      --trace-file FILE   instead of standard error\n"
+    "      --pcap FILE         the USB transfers for Wireshark: pcap-ng, as Linux's usbmon\n"
     "  -j, --json FILE         a summary; - is standard output\n"
     "  -v, --verbose           events on standard error\n"
     "\n"
@@ -92,7 +101,7 @@ struct program {
     struct board *board;
     const char *loads[MAX_LOADS];
     size_t load_count;
-    const char *flash_in, *flash_out, *json, *trace_path, *control;
+    const char *flash_in, *flash_out, *options_in, *options_out, *json, *trace_path, *pcap_path, *control;
     struct event events[MAX_EVENTS];
     size_t event_count;
     bool run_given, verbose, usbip, virtual_clock;
@@ -100,8 +109,9 @@ struct program {
     uint16_t port;
     uint64_t cut;
     enum board_torn torn;
+    struct board_flash_failure failure;
     const char *uart_path[UARTS];
-    FILE *uart[UARTS], *trace;
+    FILE *uart[UARTS], *trace, *pcap;
     char *text[UARTS]; /* what each USART sent */
     size_t length[UARTS], room[UARTS];
     struct pin_watch pins[7][16];
@@ -165,6 +175,12 @@ static void on_trace(void *context, const char *line)
 {
     const struct program *p = context;
     fprintf(p->trace, "%s\n", line);
+}
+
+static void on_transfer(void *context, const struct usb_transfer *transfer)
+{
+    const struct program *p = context;
+    pcap_write(p->pcap, transfer);
 }
 
 /* --- arguments ---------------------------------------------------------------------------------- */
@@ -248,6 +264,22 @@ static void parse_cut(struct program *p, const char *text)
         fail(EXIT_USAGE, "--cut: operations are counted from 1");
 }
 
+static const char *const fault_names[] = {
+    "good", "wrprterr", "pgerr", "no-op", "weak", "stuck", "busy", NULL};
+
+static void parse_flash_fault(struct program *p, const char *text)
+{
+    const char *rest;
+    char kind[16];
+    p->failure.nth = number("flash-fault", text, ':', &rest);
+    size_t length = rest ? strcspn(rest, ":") : 0;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, rest ? rest : "");
+    p->failure.fault = (enum board_flash_fault)choice("flash-fault", kind, fault_names);
+    p->failure.busy_ns = BOARD_FOR_EVER;
+    if (rest && rest[length])
+        p->failure.busy_ns = duration("flash-fault", rest + length + 1, NO_END, NULL);
+}
+
 static void parse_uart(struct program *p, const char *text)
 {
     bool one = text[0] >= '1' && text[0] <= '3' && text[1] == ':';
@@ -285,10 +317,14 @@ enum option_code {
     OPT_LENIENT,
     OPT_FLASH_IN,
     OPT_FLASH_OUT,
+    OPT_OPTIONS_IN,
+    OPT_OPTIONS_OUT,
     OPT_PRESS_RESET,
     OPT_POWER_CYCLE,
     OPT_CUT,
+    OPT_FLASH_FAULT,
     OPT_TRACE_FILE,
+    OPT_PCAP,
     OPT_USBIP,
     OPT_CONTROL,
     OPT_CLOCK,
@@ -312,13 +348,17 @@ static const struct option options[] = {
     {"load",        required_argument, NULL, 'l'},
     {"flash-in",    required_argument, NULL, OPT_FLASH_IN},
     {"flash-out",   required_argument, NULL, OPT_FLASH_OUT},
+    {"options-in",  required_argument, NULL, OPT_OPTIONS_IN},
+    {"options-out", required_argument, NULL, OPT_OPTIONS_OUT},
     {"run",         required_argument, NULL, 'r'},
     {"press-reset", required_argument, NULL, OPT_PRESS_RESET},
     {"power-cycle", required_argument, NULL, OPT_POWER_CYCLE},
     {"cut",         required_argument, NULL, OPT_CUT},
+    {"flash-fault", required_argument, NULL, OPT_FLASH_FAULT},
     {"uart",        required_argument, NULL, 'u'},
     {"trace",       required_argument, NULL, 't'},
     {"trace-file",  required_argument, NULL, OPT_TRACE_FILE},
+    {"pcap",        required_argument, NULL, OPT_PCAP},
     {"json",        required_argument, NULL, 'j'},
     {"verbose",     no_argument,       NULL, 'v'},
     {"usbip",       optional_argument, NULL, OPT_USBIP},
@@ -394,6 +434,12 @@ static void take_option(struct program *p, int code)
     case OPT_FLASH_OUT:
         p->flash_out = optarg;
         break;
+    case OPT_OPTIONS_IN:
+        p->options_in = optarg;
+        break;
+    case OPT_OPTIONS_OUT:
+        p->options_out = optarg;
+        break;
     case OPT_PRESS_RESET:
         parse_press(p, optarg);
         break;
@@ -403,8 +449,14 @@ static void take_option(struct program *p, int code)
     case OPT_CUT:
         parse_cut(p, optarg);
         break;
+    case OPT_FLASH_FAULT:
+        parse_flash_fault(p, optarg);
+        break;
     case OPT_TRACE_FILE:
         p->trace_path = optarg;
+        break;
+    case OPT_PCAP:
+        p->pcap_path = optarg;
         break;
     case OPT_USBIP:
         p->usbip = true;
@@ -486,16 +538,37 @@ static void load(struct program *p, const char *argument)
     free(path);
 }
 
-static bool save_flash(const struct program *p, const char *path)
+/* The option bytes as they stand in the chip: each followed by its complement. */
+static void load_options(struct program *p, const char *path)
 {
-    uint32_t size = board_flash_size(p->board);
+    uint8_t bytes[OPTION_SIZE + 1];
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        fail(EXIT_INPUT, "--options-in: %s: cannot read: %s", path, strerror(errno));
+    size_t size = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    if (size != OPTION_SIZE)
+        fail(EXIT_INPUT,
+            "--options-in: %s has %s %d bytes, which is what the option bytes are with their "
+            "complements, as --options-out writes them",
+            path, size < OPTION_SIZE ? "less than" : "more than", OPTION_SIZE);
+    board_load(p->board, OPTION_BASE, bytes, size);
+}
+
+static bool save(const struct program *p, const char *path, uint32_t addr, uint32_t size)
+{
     uint8_t *copy = malloc(size);
     FILE *f = copy ? fopen(path, "wb") : NULL;
-    bool good = f && !board_peek(p->board, FLASH_BASE, copy, size) && fwrite(copy, size, 1, f) == 1;
+    bool good = f && !board_peek(p->board, addr, copy, size) && fwrite(copy, size, 1, f) == 1;
     if (f && fclose(f))
         good = false;
     free(copy);
     return good;
+}
+
+static bool save_flash(const struct program *p, const char *path)
+{
+    return save(p, path, FLASH_BASE, board_flash_size(p->board));
 }
 
 /* --- the summary -------------------------------------------------------------------------------- */
@@ -526,14 +599,14 @@ static json_t *json_counts(const struct board *b)
     for (unsigned i = 0; i < PAGE_LIMIT; i++)
         if (board_page_wear(b, i) > worn)
             worn = board_page_wear(b, i);
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "instructions",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "instructions",
         (json_int_t)c.instructions, "cycles", (json_int_t)c.cycles, "flash_operations",
         (json_int_t)c.flash_operations, "page_erases", (json_int_t)c.page_erases, "mass_erases",
         (json_int_t)c.mass_erases, "option_erases", (json_int_t)c.option_erases, "halfwords",
         (json_int_t)c.halfwords, "resets", (json_int_t)c.resets, "watchdog_resets",
         (json_int_t)c.watchdog_resets, "complaints", (json_int_t)c.complaints, "page0_open_ns",
-        (json_int_t)c.page0_open_ns, "page0_windows", (json_int_t)c.page0_windows, "page_wear_max",
-        (json_int_t)worn);
+        (json_int_t)c.page0_open_ns, "page0_windows", (json_int_t)c.page0_windows, "flash_faults",
+        (json_int_t)c.flash_faults, "page_wear_max", (json_int_t)worn);
 }
 
 static json_t *json_complaint(const struct board *b)
@@ -694,6 +767,28 @@ static bool command_peek(struct program *p, const char *line, char *answer, size
     return true;
 }
 
+static bool command_flash_fault(struct program *p, const char *line, char *answer, size_t size)
+{
+    struct board_flash_failure failure = {.seed = p->config.seed, .busy_ns = BOARD_FOR_EVER};
+    char kind[16];
+    double ms;
+    int got = sscanf(line, "flash-fault %" SCNu64 " %15s %lf", &failure.nth, kind, &ms);
+    unsigned i = 0;
+    while (got >= 2 && fault_names[i] && strcmp(fault_names[i], kind) != 0)
+        i++;
+    if (got < 2 || !fault_names[i] || (got == 3 && !(ms >= 0 && ms < 1e12))) {
+        snprintf(
+            answer, size, "error flash-fault N good|wrprterr|pgerr|no-op|weak|stuck|busy [MS]");
+        return true;
+    }
+    failure.fault = (enum board_flash_fault)i;
+    if (got == 3)
+        failure.busy_ns = (uint64_t)(ms * 1e6 + 0.5);
+    board_fail_flash(p->board, &failure);
+    snprintf(answer, size, "ok");
+    return true;
+}
+
 /* A page of flash a character: '.' blank, '-' less than half programmed, '#' more. */
 static void flash_map(struct program *p, char *answer, size_t size)
 {
@@ -716,6 +811,7 @@ static void flash_map(struct program *p, char *answer, size_t size)
  *     uart N send TEXT    sends TEXT and a carriage return to it
  *     peek ADDR N         N bytes of memory; ADDR is hexadecimal
  *     save FILE           the whole flash
+ *     flash-fault N KIND [MS]  the Nth flash operation from now (0: each) fails
  *     map                 a page of flash a character: . blank, - less than half programmed, #
  *     summary             as --json, on one line */
 static bool on_command(void *context, const char *line, char *answer, size_t size)
@@ -726,6 +822,8 @@ static bool on_command(void *context, const char *line, char *answer, size_t siz
         snprintf(answer, size, good ? "ok" : "error cannot write: %s", strerror(errno));
         return true;
     }
+    if (strncmp(line, "flash-fault ", 12) == 0)
+        return command_flash_fault(p, line, answer, size);
     if (strcmp(line, "map") == 0) {
         flash_map(p, answer, size);
         return true;
@@ -769,6 +867,10 @@ static FILE *open_output(const char *path)
 static void open_outputs(struct program *p)
 {
     p->trace = p->trace_path ? open_output(p->trace_path) : stderr;
+    if (p->pcap_path) {
+        p->pcap = open_output(p->pcap_path);
+        pcap_begin(p->pcap);
+    }
     for (unsigned i = 0; i < UARTS; i++) {
         for (unsigned k = 0; k < i; k++)
             if (p->uart_path[i] && p->uart_path[i] == p->uart_path[k])
@@ -790,13 +892,18 @@ static void make_board(struct program *p)
     p->config.pin = on_pin;
     p->config.log = p->verbose ? on_log : NULL;
     p->config.trace = p->config.trace_what ? on_trace : NULL;
+    p->config.usb = p->pcap ? on_transfer : NULL;
     p->board = board_new(&p->config);
     if (!p->board)
         fail(EXIT_SOFTWARE, "no memory for a board");
     if (p->flash_in)
         load_image(p, p->flash_in, FLASH_BASE);
+    if (p->options_in)
+        load_options(p, p->options_in);
     for (size_t i = 0; i < p->load_count; i++)
         load(p, p->loads[i]);
+    p->failure.seed = p->config.seed;
+    board_fail_flash(p->board, &p->failure);
     board_cut_at(p->board, p->cut, p->torn, p->config.seed);
 }
 
@@ -832,6 +939,8 @@ int main(int argc, char **argv)
         write_summary(p, stop);
     if (p->flash_out && !save_flash(p, p->flash_out))
         fail(EXIT_OUTPUT, "%s: cannot write: %s", p->flash_out, strerror(errno));
+    if (p->options_out && !save(p, p->options_out, OPTION_BASE, OPTION_SIZE))
+        fail(EXIT_OUTPUT, "%s: cannot write: %s", p->options_out, strerror(errno));
     board_free(p->board);
     for (unsigned i = 0; i < UARTS; i++)
         free(p->text[i]);

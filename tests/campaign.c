@@ -45,6 +45,18 @@ const struct flow *flow_find(const char *name)
     return NULL;
 }
 
+// clang-format off
+const struct fault faults[FAULTS] = {
+    {"WRPRTERR",           BOARD_FLASH_WRPRTERR, 0},
+    {"PGERR",              BOARD_FLASH_PGERR,    0},
+    {"silent no-op",       BOARD_FLASH_NO_OP,    0},
+    {"weak cells",         BOARD_FLASH_WEAK,     0},
+    {"stuck bit",          BOARD_FLASH_STUCK,    0},
+    {"busy 400 ms longer", BOARD_FLASH_BUSY,     400 * BOARD_MS}, /* the slowest of the clones */
+    {"busy for ever",      BOARD_FLASH_BUSY,     BOARD_FOR_EVER},
+};
+// clang-format on
+
 /* --- tallies ------------------------------------------------------------------------------------ */
 
 uint64_t failures_of(const struct tally *t)
@@ -96,6 +108,7 @@ void tally_add(struct tally *to, const struct tally *from)
 
 /* --- trials ------------------------------------------------------------------------------------- */
 
+enum { CUTS_IN_A_ROW = 3 };
 enum { DECISIONS_MAX = 4096, POWER_UPS = 4, START_MS = 8, INSTALL_MS = 400 };
 enum outcome { RUNS_OLD, RUNS_NEW, ENUMERATES, DEAD };
 
@@ -114,13 +127,19 @@ struct trial {
     unsigned known_count;
     uint64_t chance; /* generator of what is chosen at random */
     bool late;       /* the time is up */
-    /* The cut of the recovery that is being explored, for the replay line. */
-    const struct explorer *first;
+    /* Cuts in a row: the one under way is the n-th; those before it, for the replay line; the flash
+     * that each n-th cut has led to. */
+    unsigned cuts_so_far, cuts_in_a_row;
+    const struct explorer *row[CUTS_IN_A_ROW];
+    struct {
+        uint64_t *known;
+        size_t known_size;
+    } met[CUTS_IN_A_ROW];
     unsigned share, shares;
     uint64_t outer;
-    struct explorer *inner;
-    bool chain, any_marginal; /* one of the cuts of the chain was */
-    uint64_t operations;      /* of the session, without a cut */
+    bool chain, any_marginal;                   /* one of the cuts of the chain was */
+    const struct fault *fault;                  /* that the session suffers from; NULL: none */
+    uint64_t operations, transfers, session_ns; /* of the session, without a cut */
 };
 
 static uint64_t chance(uint64_t *state)
@@ -139,9 +158,9 @@ static bool time_is_up(struct trial *t)
 
 static void fail(struct trial *t, const struct explorer *e, const struct board *b, const char *what)
 {
-    bool marginal = t->chain ? t->any_marginal
-                             : e->torn == BOARD_TORN_MARGINAL ||
-                                   (t->first && t->first->torn == BOARD_TORN_MARGINAL);
+    bool marginal = t->chain ? t->any_marginal : e->torn == BOARD_TORN_MARGINAL;
+    for (unsigned i = 0; i + 1 < t->cuts_so_far; i++)
+        marginal |= t->row[i]->torn == BOARD_TORN_MARGINAL;
     struct failure *f = failure_of(t->t, what, marginal);
     struct failure now = {.count = f->count + 1, .marginal = marginal};
     const struct board_complaint *c = board_complaint(b);
@@ -151,12 +170,23 @@ static void fail(struct trial *t, const struct explorer *e, const struct board *
     size_t room = sizeof now.replay - (size_t)n;
 
     snprintf(now.what, sizeof now.what, "%s", what);
-    if (t->chain)
+    if (t->fault)
+        snprintf(now.replay, sizeof now.replay, "%s, %s: %s in operation %llu, seed %llu",
+            o->flow->name, o->part, t->fault->name, (unsigned long long)e->operations,
+            (unsigned long long)o->seed);
+    else if (t->chain)
         snprintf(at, room, "chain 0 %llu", (unsigned long long)o->seed);
-    else if (t->first)
-        snprintf(at, room, "%llu %d %llu %llu %d", (unsigned long long)t->first->operations,
-            (int)t->first->torn, (unsigned long long)o->seed, (unsigned long long)e->operations,
+    else if (t->cuts_so_far == 2)
+        snprintf(at, room, "%llu %d %llu %llu %d", (unsigned long long)t->row[0]->operations,
+            (int)t->row[0]->torn, (unsigned long long)o->seed, (unsigned long long)e->operations,
             (int)e->torn);
+    else if (t->cuts_so_far == 3)
+        snprintf(now.replay, sizeof now.replay,
+            "%s, %s: cut in operation %llu (%s), then %llu (%s), then %llu (%s), seed %llu",
+            o->flow->name, o->part, (unsigned long long)t->row[0]->operations,
+            torn_name(t->row[0]->torn), (unsigned long long)t->row[1]->operations,
+            torn_name(t->row[1]->torn), (unsigned long long)e->operations, torn_name(e->torn),
+            (unsigned long long)o->seed);
     else
         snprintf(at, room, "%llu %d %llu", (unsigned long long)e->operations, (int)e->torn,
             (unsigned long long)o->seed);
@@ -166,8 +196,10 @@ static void fail(struct trial *t, const struct explorer *e, const struct board *
         *f = now;
     if (o->log && now.count <= 3)
         fprintf(o->log, "FAILURE %s, %s, %s: %s; pc %08x; %s; %s\n", o->flow->name, o->part,
-            t->chain ? "several cuts" : torn_name(e->torn), what, board_pc(b),
-            c ? c->rule : "no complaint", now.replay);
+            t->fault   ? t->fault->name
+            : t->chain ? "several cuts"
+                       : torn_name(e->torn),
+            what, board_pc(b), c ? c->rule : "no complaint", now.replay);
 }
 
 /* --- a board is judged -------------------------------------------------------------------------- */
@@ -357,8 +389,8 @@ static void judge(struct explorer *e, struct board *b)
         } else if (!unsure && !new && t->known[i].outcome != o) {
             fail(t, e, b, "a board decides otherwise than others of its class");
         }
-        if ((new && !t->first) || unsure || (waits && !t->first) ||
-            t->t->powered % t->o->download == 0)
+        bool single = t->cuts_so_far == 1;
+        if (((waits || new) && single) || unsure || t->t->powered % t->o->download == 0)
             takes_a_download(t, e, b, o);
         return;
     }
@@ -443,12 +475,13 @@ static void press_into_dfu(struct host *h)
 /* All records of the journal used, the last one valid. */
 static void fill_journal(struct host *h)
 {
-    uint32_t size = board_page_size(h->board), at = FLASH + app_room(h->board);
-    uint8_t *records = calloc(1, size);
+    enum { SIZE = 128 * 8 };
+    uint32_t at = FLASH + app_room(h->board);
+    uint8_t *records = calloc(1, SIZE);
 
     board_power(h->board, false);
-    board_peek(h->board, at, records + size - 8, 8);
-    board_load(h->board, at, records, size);
+    board_peek(h->board, at + 8, records + SIZE - 8, 8); /* behind that of the first download */
+    board_load(h->board, at, records, SIZE);
     board_power(h->board, true);
     board_run_for(h->board, 20 * BOARD_MS);
     press_into_dfu(h);
@@ -573,7 +606,7 @@ static bool settle(struct board *b)
 
 static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
 {
-    *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1};
+    *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1, .cuts_so_far = 1};
     t->flow = (enum flow_name)(o->flow - flows);
     prepare_apps(t);
     if (o->flow->installs)
@@ -593,9 +626,12 @@ static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
 
     struct host rehearsal = {.board = board_copy(t->h.board)};
     struct board_counts before, after;
+    uint64_t begun = board_now(rehearsal.board);
     board_counts(rehearsal.board, &before);
     bool did = session(t, &rehearsal) && settle(rehearsal.board);
     board_counts(rehearsal.board, &after);
+    t->transfers = rehearsal.transfers;
+    t->session_ns = board_now(rehearsal.board) - begun;
     t->operations = after.flash_operations - before.flash_operations;
     tally->windows += after.page0_windows - before.page0_windows;
     tally->window_ns += after.page0_open_ns - before.page0_open_ns;
@@ -647,6 +683,7 @@ static void explore_session(struct trial *t, struct explorer *e)
     t->t->cuts += e->cuts;
 }
 
+static void cut_the_recovery(struct explorer *e, struct board *b);
 static bool run(struct trial *t, const struct order *o, struct tally *tally, bool pairs);
 
 bool trial_cuts(const struct order *o, struct tally *tally)
@@ -664,8 +701,6 @@ bool trial_cuts(const struct order *o, struct tally *tally)
     return all;
 }
 
-static void cut_the_recovery(struct explorer *e, struct board *b);
-
 static bool run(struct trial *t, const struct order *o, struct tally *tally, bool pairs)
 {
     struct explorer e = explorer_of(t);
@@ -679,68 +714,236 @@ static bool run(struct trial *t, const struct order *o, struct tally *tally, boo
     return !t->late;
 }
 
-/* --- pairs -------------------------------------------------------------------------------------- */
+/* --- flash that fails --------------------------------------------------------------------------- */
 
+/* A host gives a request up after 5 s, and the tool then ends. */
+enum { PATIENCE_MS = 10000 };
+
+static bool for_ever(const struct fault *f)
+{
+    return f->busy_ns == BOARD_FOR_EVER;
+}
+
+/* Told that all went well: does flash hold it, and does it run? */
+static void told_ok(struct trial *t, struct explorer *e, struct board *b)
+{
+    uint32_t room = app_room(b);
+
+    t->t->told_ok++;
+    board_peek(b, FLASH, t->now, room);
+    if (memcmp(t->now, t->new_flash, room) != 0) {
+        fail(t, e, b, "told OK, but flash holds something else");
+        return;
+    }
+    enum outcome o = powered_up(t, b);
+    if (o != (t->flow == ERASE ? ENUMERATES : RUNS_NEW))
+        fail(t, e, b, "told OK, but at power-up it does not run");
+    else if (t->t->told_ok % t->o->download == 0)
+        takes_a_download(t, e, b, o);
+}
+
+/* Told of an error, or of nothing. Flash is good again. */
+static void told_error(struct trial *t, struct explorer *e, struct board *b)
+{
+    t->t->told_error++;
+    board_power(b, false);
+    judge(e, b);
+}
+
+/* The same for an installation: whatever failed, with good flash it comes about. */
+static void installs_at_last(struct trial *t, struct explorer *e, struct board *b)
+{
+    struct host h = {.board = b};
+
+    t->t->told_error++;
+    power_cycle(b);
+    run_installer(b);
+    board_peek(b, FLASH, t->now, board_flash_size(b));
+    if (memcmp(t->now, t->new_flash, board_flash_size(b)) != 0)
+        fail(t, e, b, "with good flash it is not installed");
+    else if (!host_enumerate(&h))
+        fail(t, e, b, "it is installed, and does not enumerate");
+    else if (t->t->told_error % t->o->download == 0)
+        takes_a_download(t, e, b, ENUMERATES);
+}
+
+/* The host's last question. After a mass erase there is nothing to leave to. */
+static bool all_is_well(const struct trial *t, struct host *h)
+{
+    if (t->o->flow->installs)
+        return false;
+    if (t->flow != ERASE)
+        return dfu_leave(h, 0);
+    dfu_getstatus(h);
+    return h->last.result == DFU_STATUS_SIZE && h->last.status == DFU_OK;
+}
+
+/* One session, the flash failing in its operation e->operations. */
+static void suffer(struct trial *t, struct explorer *e, struct board *b)
+{
+    struct host h = {.board = b, .give_up_after = 2 * t->transfers + 100}, next = {.board = b};
+    uint64_t begun = board_now(b);
+
+    board_fail_flash(b, &(struct board_flash_failure){.fault = t->fault->kind,
+                            .nth = e->operations,
+                            .busy_ns = t->fault->busy_ns,
+                            .seed = t->o->seed + e->operations});
+    t->t->faults++;
+    bool ok = session(t, &h) && all_is_well(t, &h);
+    bool answers = ok || t->o->flow->installs || for_ever(t->fault) || dfu_open(&next);
+    if (!ok && answers && !for_ever(t->fault) &&
+        e->operations % 2) /* some tools go on: what starts must be complete */
+        dfu_leave(&next, 0);
+    const struct board_complaint *c = board_complaint(b);
+    board_fail_flash(b, NULL);
+    if (c)
+        fail(t, e, b, "the firmware breaks a rule of the hardware");
+    else if (h.transfers >= h.give_up_after)
+        fail(t, e, b, "the host asks for ever");
+    else if (board_now(b) - begun > t->session_ns + PATIENCE_MS * BOARD_MS)
+        fail(t, e, b, "the host waits too long");
+    else if (!answers)
+        fail(t, e, b, "after the error it does not lead back to dfuIDLE");
+    else if (ok)
+        told_ok(t, e, b);
+    else if (t->o->flow->installs)
+        installs_at_last(t, e, b);
+    else
+        told_error(t, e, b);
+}
+
+bool trial_faults(const struct order *o, struct tally *tally)
+{
+    static struct trial t;
+    double begun = cpu_seconds();
+    struct explorer e = {.seed = o->seed, .context = &t};
+
+    prepare(&t, o, tally);
+    struct board *base = board_copy(t.h.board);
+    tally->operations += t.operations;
+    for (e.operations = 1; e.operations <= t.operations && !time_is_up(&t); e.operations++)
+        for (int i = 0; i < FAULTS; i++)
+            if (o->only ? o->only == e.operations && o->only_fault == i
+                        : o->every_fault[i] && e.operations % o->every_fault[i] == 0) {
+                board_restore(t.h.board, base);
+                t.fault = &faults[i];
+                suffer(&t, &e, t.h.board);
+            }
+    board_free(base);
+    unprepare(&t);
+    tally->seconds += cpu_seconds() - begun;
+    return !t.late;
+}
+
+/* --- cuts in a row ------------------------------------------------------------------------------ */
+
+/* The host's next try on a board that was cut, from its power-up on. False: it cannot begin. */
+static bool begin_recovery(struct trial *t, struct explorer *e, struct host *h)
+{
+    if (t->o->flow->installs) {
+        board_power(h->board, true);
+        return true;
+    }
+    if (page0_open(h->board) || undecided(h->board, FLASH + 4, 4)) {
+        t->t->window++;
+        return false;
+    }
+    enum outcome o = try_it(t, e, h->board, 1);
+    if (o != ENUMERATES && o != DEAD)
+        press_into_dfu(h);
+    return o != DEAD;
+}
+
+static bool recover(struct trial *t, struct host *h)
+{
+    return t->o->flow->installs ? session(t, h) : flash_application(h, &t->new);
+}
+
+/* What cuts the recovery from the cut of e. Equal flash is met once, whatever led to it. */
+static struct explorer explorer_after(struct trial *t, const struct explorer *e)
+{
+    unsigned cuts = t->cuts_so_far + 1;
+    const struct order *o = t->o;
+    struct explorer next = {
+        .context = t,
+        .seed = o->seed + e->operations * 5 + e->torn,
+        .only = cuts == 2 ? o->second : 0,
+        .only_torn = o->second_torn,
+        .check = cuts < t->cuts_in_a_row ? cut_the_recovery
+                 : o->flow->installs     ? judge_installation
+                                         : judge,
+        .every = {1, 1, 1, 1, 1},
+        .known = t->met[cuts - 1].known,
+        .known_size = t->met[cuts - 1].known_size
+    };
+
+    for (unsigned i = 0; i < BOARD_TORN_KINDS && t->cuts_in_a_row > 2; i++) {
+        uint64_t sparse = o->sparse[cuts - 2];
+        next.every[i] = o->every[i] ? sparse + chance(&t->chance) % sparse : 0;
+    }
+    return next;
+}
+
+/* The board is e's, and e may not see it change before the next cut: it is restored then. */
 static void cut_the_recovery(struct explorer *e, struct board *b)
 {
     struct trial *t = e->context;
+    struct host h = {.board = b};
 
-    if (t->outer++ % t->shares != t->share && !t->o->only)
+    if (t->cuts_so_far == 1 && t->outer++ % t->shares != t->share && !t->o->only)
         return;
     if (time_is_up(t)) {
         e->only = UINT64_MAX;
         return;
     }
-    if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
-        t->t->window++;
+    if (!begin_recovery(t, e, &h))
         return;
-    }
-    /* The board is e's, and e may not see it change before the next cut: it is restored then. */
-    enum outcome o = try_it(t, e, b, 1);
-    struct host h = {.board = b};
-    if (o == DEAD)
-        return;
-    if (o != ENUMERATES)
-        press_into_dfu(&h);
-    struct explorer second = {
-        .context = t,
-        .seed = t->o->seed + e->operations * 5 + e->torn,
-        .only = t->o->second,
-        .only_torn = t->o->second_torn,
-        .check = judge,
-        .every = {1, 1, 1, 1, 1},
-        .known = t->inner->known,
-        .known_size = t->inner->known_size
-    };
-    t->first = e;
-    explore(&second, &h);
-    if (!flash_application(&h, &t->new))
-        fail(t, &second, b, "a normal download fails");
+    struct explorer next = explorer_after(t, e);
+    t->row[t->cuts_so_far - 1] = e;
+    t->cuts_so_far++;
+    explore(&next, &h);
+    if (!recover(t, &h))
+        fail(t, &next, b, "a normal download fails");
     host_sleep(&h, 100 * BOARD_MS);
-    t->inner->known = second.known;
-    t->inner->known_size = second.known_size;
-    second.known = NULL;
-    explore_end(&second, &h);
-    t->t->pairs += second.cuts;
-    t->first = NULL;
+    *(t->cuts_so_far == 2 ? &t->t->pairs : &t->t->triples) += next.cuts;
+    t->cuts_so_far--;
+    t->met[t->cuts_so_far].known = next.known;
+    t->met[t->cuts_so_far].known_size = next.known_size;
+    next.known = NULL;
+    explore_end(&next, &h);
+}
+
+static bool in_a_row(struct trial *t, const struct order *o, struct tally *tally, unsigned cuts)
+{
+    double begun = cpu_seconds();
+
+    t->cuts_in_a_row = cuts;
+    bool all = run(t, o, tally, true);
+    for (unsigned i = 0; i < CUTS_IN_A_ROW; i++) {
+        free(t->met[i].known);
+        t->met[i].known = NULL;
+    }
+    unprepare(t);
+    tally->seconds += cpu_seconds() - begun;
+    return all;
 }
 
 bool trial_pairs(const struct order *o, struct tally *tally, unsigned n, unsigned of)
 {
     static struct trial t;
-    static struct explorer inner;
-    double begun = cpu_seconds();
 
     prepare(&t, o, tally);
-    inner = (struct explorer){.seed = 0};
-    t.inner = &inner;
     t.share = n;
     t.shares = of;
-    bool all = run(&t, o, tally, true);
-    free(inner.known);
-    unprepare(&t);
-    tally->seconds += cpu_seconds() - begun;
-    return all;
+    return in_a_row(&t, o, tally, 2);
+}
+
+bool trial_triples(const struct order *o, struct tally *tally)
+{
+    static struct trial t;
+
+    prepare(&t, o, tally);
+    return in_a_row(&t, o, tally, 3);
 }
 
 /* --- chains ------------------------------------------------------------------------------------- */

@@ -28,6 +28,11 @@
  * The *window*: page 0 was erased and its reset vector does not stand yet, or not surely. Boards in
  * it are counted, not judged: but where undecided bits happen to lead to DFU, and a download then is
  * said to have succeeded, it must have. In a flow that does not change page 0 they are failures.
+ *
+ * **Flash that fails** (trial_faults()): one operation of a whole session fails, and nobody pulls the
+ * plug. Success is told only if it is one; each request is answered (but where BSY stays set for
+ * ever, for then the core stands still) and the next session begins in dfuIDLE; and with flash good
+ * again, after a power cycle, the board is judged like one whose power was cut.
  */
 #ifndef TESTS_CAMPAIGN_H
 #define TESTS_CAMPAIGN_H
@@ -48,8 +53,10 @@ struct tally { /* no pointers: workers hand it over through shared memory */
     uint64_t operations, cuts, states, decisions, powered, downloads;
     uint64_t old_runs, new_runs, dfu, window; /* the states, judged */
     uint64_t marginal;                        /* of the cuts: with marginal outcome */
-    uint64_t pairs, chains_of_2, chains_of_3; /* cuts of the recovery */
-    uint64_t windows, window_ns;              /* of the session without a cut */
+    uint64_t pairs, triples;              /* cuts of the recovery, and of the recovery from that */
+    uint64_t chains_of_2, chains_of_3;    /* the same at random */
+    uint64_t faults, told_ok, told_error; /* sessions with failing flash, and what the host heard */
+    uint64_t windows, window_ns;          /* of the session without a cut */
     double seconds;
     struct failure failures[FAILURE_KINDS];
 };
@@ -66,6 +73,15 @@ extern const struct flow flows[];
 extern const unsigned flow_count;
 const struct flow *flow_find(const char *name);
 
+/* What one operation of a session suffers from. */
+struct fault {
+    const char *name;
+    enum board_flash_fault kind;
+    uint64_t busy_ns;
+};
+enum { FAULTS = 7 };
+extern const struct fault faults[FAULTS];
+
 struct order {
     const struct flow *flow;
     const char *part;
@@ -75,6 +91,9 @@ struct order {
     int only_torn;
     uint64_t second; /* … and of the recovery this one */
     int second_torn;
+    uint64_t every_fault[FAULTS]; /* trial_faults(): at each n-th operation, 0: never */
+    int only_fault;               /* … with `only`: this fault there */
+    uint64_t sparse[2];           /* trial_triples(): of the second and the third cut; from 1 */
     uint64_t sample; /* of each so many states one is powered up although its class is known … */
     uint64_t download; /* … and of so many powered up one takes a download */
     uint64_t until_s;  /* of time(): stop when it has come; 0: never */
@@ -86,6 +105,13 @@ bool trial_cuts(const struct order *o, struct tally *t);
 /* All pairs: every cut of the flow, and after each that left another flash every cut of the
  * recovery; here the n-th of `of` such shares. For small parts and small applications. */
 bool trial_pairs(const struct order *o, struct tally *t, unsigned n, unsigned of);
+/* Three cuts in a row: those of o->every in the flow; after each that left another flash a sample of
+ * those of the recovery; after each that left another flash than any before it a sample of those of
+ * the recovery from that. o->sparse says how dense: n takes each n-th to (2n - 1)-th operation, by
+ * chance; 1 and 1 are all. */
+bool trial_triples(const struct order *o, struct tally *t);
+/* The flow's session with each of the faults at each of its operations. */
+bool trial_faults(const struct order *o, struct tally *t);
 /* One sequence of two or three cuts at random places, from the seed alone. */
 void trial_chain(const struct order *o, struct tally *t);
 

@@ -1024,6 +1024,527 @@ Test(cut, marginal_option_bytes_are_undecided_too)
     cr_assert(eq(u32, undecided_at(0x1FFFF800), ~UINT32_C(0x00FF5AA5)));
 }
 
+/* --- flash that fails --------------------------------------------------------------------------- */
+
+TestSuite(failing, .fini = finish, .timeout = 60);
+
+static void fail_flash(struct board_flash_failure failure)
+{
+    board_fail_flash(b, &failure);
+}
+
+/* The page at PLACE full of that half-word, flash unlocked. */
+static void start_with_page(uint16_t value)
+{
+    uint16_t page[512];
+    for (unsigned i = 0; i < 512; i++)
+        page[i] = value;
+    start();
+    board_load(b, PLACE, page, sizeof page);
+    unlock();
+}
+
+/* Zeros left in the page at PLACE. */
+static unsigned zeros_left(void)
+{
+    uint8_t page[1024];
+    unsigned ones = 0;
+    board_peek(b, PLACE, page, sizeof page);
+    for (unsigned i = 0; i < sizeof page; i++)
+        ones += (unsigned)__builtin_popcount(page[i]);
+    return 8 * 1024 - ones;
+}
+
+Test(failing, an_error_flag_comes_and_nothing_is_done)
+{
+    static const struct {
+        enum board_flash_fault fault;
+        uint32_t sr;
+    } cases[] = {
+        {BOARD_FLASH_WRPRTERR, WRPRTERR},
+        {BOARD_FLASH_PGERR,    PGERR   }
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        start_with_page(0x1234);
+        fail_flash((struct board_flash_failure){.fault = cases[i].fault});
+        erase_page(PLACE);
+        cr_assert(eq(u32, read32(FLASH_SR), cases[i].sr));
+        cr_assert(eq(u32, peek32(PLACE), 0x12341234));
+        write32(FLASH_SR, cases[i].sr);
+        program(PLACE, 0);
+        cr_assert(eq(u32, read32(FLASH_SR), cases[i].sr));
+        cr_assert(eq(u32, peek32(PLACE), 0x12341234));
+        cr_assert(eq(u32, read32(FLASH_CR), 0), "STRT must not stay");
+        cr_assert(eq(u64, counts().flash_operations, 0));
+        cr_assert(eq(u64, counts().flash_faults, 2));
+        cr_assert(eq(u32, board_page_wear(b, 32), 0));
+        finish();
+    }
+}
+
+Test(failing, a_silent_no_op_looks_like_success)
+{
+    start_with_page(0x1234);
+    fail_flash((struct board_flash_failure){.fault = BOARD_FLASH_NO_OP});
+    uint64_t before = board_now(b);
+    erase_page(PLACE);
+    cr_assert(ge(u64, board_now(b) - before, 30 * BOARD_MS));
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+    cr_assert(eq(u32, peek32(PLACE), 0x12341234));
+    write32(FLASH_SR, EOP);
+    program(PLACE + 2, 0);
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+    cr_assert(eq(u32, peek32(PLACE), 0x12341234));
+}
+
+Test(failing, a_bit_that_sticks_at_1_is_never_programmed)
+{
+    start_with_page(0xFFFF);
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_STUCK, .addr = PLACE + 2, .size = 2, .bits = 0x0101});
+    program(PLACE, 0x1234);
+    program(PLACE + 2, 0x1234);
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+    cr_assert(eq(u32, peek32(PLACE), 0x13351234));
+    program(PLACE + 2, 0);
+    cr_assert(eq(u32, peek32(PLACE), 0x01011234));
+    power_cycle();
+    cr_assert(eq(u32, peek32(PLACE), 0x01011234));
+}
+
+Test(failing, a_bit_that_sticks_at_0_is_never_erased)
+{
+    start_with_page(0);
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_STUCK, .addr = PLACE + 6, .size = 2, .bits = 0x8000});
+    for (unsigned i = 0; i < 2; i++) {
+        erase_page(PLACE);
+        cr_assert(eq(u32, read32(FLASH_SR), EOP));
+        cr_assert(eq(uint, zeros_left(), 1));
+        cr_assert(eq(u32, peek32(PLACE + 4), 0x7FFFFFFF));
+    }
+    write32(FLASH_SR, EOP);
+    program(PLACE + 6, 0x1234); /* it does not read as erased */
+    cr_assert(eq(u32, read32(FLASH_SR), PGERR));
+}
+
+Test(failing, a_bit_that_begins_to_stick_stays_stuck)
+{
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        start_with_page(0xFFFF);
+        fail_flash(
+            (struct board_flash_failure){.fault = BOARD_FLASH_STUCK, .nth = 2, .seed = seed});
+        program(PLACE, 0x0F0F);
+        program(PLACE + 2, 0x0F0F);
+        uint32_t stuck = peek32(PLACE) ^ 0x0F0F0F0F;
+        cr_assert(stuck & 0xF0F00000 && !(stuck & (stuck - 1)), "%08x", stuck);
+        program(PLACE + 2, 0);
+        cr_assert(eq(u32, peek32(PLACE), stuck | 0x0F0F));
+        program(PLACE + 4, 0);
+        cr_assert(eq(u16, peek16(PLACE + 4), 0));
+        finish();
+    }
+}
+
+Test(failing, a_weak_erase_leaves_some_bits_and_a_second_one_none)
+{
+    start_with_page(0);
+    fail_flash((struct board_flash_failure){.fault = BOARD_FLASH_WEAK, .nth = 1, .seed = 5});
+    erase_page(PLACE);
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+    unsigned left = zeros_left();
+    cr_assert(left > 400 && left < 624, "%u", left); /* 8192 / 16 = 512, sd 22 */
+    erase_page(PLACE);
+    cr_assert(eq(uint, zeros_left(), 0));
+}
+
+Test(failing, weak_programming_leaves_at_least_one_bit)
+{
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        start_with_page(0xFFFF);
+        fail_flash((struct board_flash_failure){.fault = BOARD_FLASH_WEAK, .seed = seed});
+        program(PLACE, 0x5A5A);
+        cr_assert(eq(u32, read32(FLASH_SR), EOP));
+        cr_assert(ne(u16, peek16(PLACE), 0x5A5A));
+        cr_assert(eq(u16, peek16(PLACE) & 0x5A5A, 0x5A5A));
+        finish();
+    }
+}
+
+Test(failing, a_long_operation_keeps_code_in_flash_waiting)
+{
+    start_with_page(0);
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_BUSY, .nth = 1, .busy_ns = 270 * BOARD_MS});
+    struct mailbox box = {
+        .go = POKE_GO_FLASH, .count = 1, .step[0] = {POKE_WRITE32, FLASH_CR, PER | STRT, 0}
+    };
+    write32(FLASH_CR, PER);
+    write32(FLASH_AR, PLACE);
+    board_load(b, MAILBOX_ADDR, &box, sizeof box);
+    board_run_for(b, 299 * BOARD_MS);
+    cr_assert(not(idle()));
+    board_run_for(b, 2 * BOARD_MS);
+    cr_assert(idle());
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+    cr_assert(eq(uint, zeros_left(), 0));
+}
+
+/* Begins an erase of the page at PLACE that never ends. */
+static void erase_for_ever(void)
+{
+    start_with_page(0);
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_BUSY, .nth = 1, .busy_ns = BOARD_FOR_EVER});
+    write32(FLASH_CR, PER);
+    write32(FLASH_AR, PLACE);
+}
+
+Test(failing, busy_for_ever_stops_code_in_flash_and_its_interrupts_until_a_reset)
+{
+    erase_for_ever();
+    struct poke steps[] = {
+        {POKE_WRITE32, 0xE000E014, 799,        0}, /* SysTick, its handler in flash */
+        {POKE_WRITE32, 0xE000E010, 7,          0},
+        {POKE_WRITE32, FLASH_CR,   PER | STRT, 0},
+        {POKE_READ32,  FLASH_SR,   0,          0},
+    };
+    orders(steps, 4);
+    cr_assert(not(idle()));
+    uint64_t before = counts().instructions;
+    board_run_for(b, 10 * BOARD_S);
+    cr_assert(eq(u64, counts().instructions, before));
+    load32(MAILBOX_ADDR, 0);
+    reset();
+    cr_assert(eq(u32, read32(FLASH_SR), 0));
+    cr_assert(gt(uint, zeros_left(), 0));
+    unlock();
+    erase_page(PLACE); /* only that one failed */
+    cr_assert(eq(uint, zeros_left(), 0));
+}
+
+Test(failing, busy_for_ever_lets_code_in_ram_go_on)
+{
+    erase_for_ever();
+    from_ram = true;
+    struct poke steps[] = {
+        {POKE_WRITE32, FLASH_CR, PER | STRT, 0},
+        {POKE_READ32,  FLASH_CR, 0,          0},
+        {POKE_READ32,  FLASH_SR, 0,          0},
+    };
+    orders(steps, 3);
+    cr_assert(eq(u32, steps[2].value, BSY));
+}
+
+Test(failing, a_watchdog_ends_busy_for_ever)
+{
+    erase_for_ever();
+    write32(IWDG, 0xCCCC);
+    write32(FLASH_CR, PER | STRT);
+    load32(MAILBOX_ADDR, 0);
+    cr_assert(eq(int, board_run_for(b, 500 * BOARD_MS), BOARD_DONE));
+    cr_assert(eq(u64, counts().watchdog_resets, 1));
+    cr_assert(eq(u32, read32(FLASH_SR), 0));
+}
+
+Test(failing, only_the_nth_operation_on_the_range_fails)
+{
+    start_with_page(0xFFFF);
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_NO_OP, .nth = 2, .addr = PLACE + 4, .size = 4});
+    for (unsigned at = 0; at < 16; at += 2)
+        program(PLACE + at, 0);
+    for (unsigned at = 0; at < 16; at += 2)
+        cr_assert(eq(u16, peek16(PLACE + at), at == 6 ? 0xFFFF : 0), "at %u", at);
+    program(PLACE + 6, 0);
+    cr_assert(eq(u16, peek16(PLACE + 6), 0));
+}
+
+Test(failing, each_operation_on_the_range_fails_until_flash_is_good_again)
+{
+    start_with_page(0xFFFF);
+    fail_flash(
+        (struct board_flash_failure){.fault = BOARD_FLASH_NO_OP, .addr = PLACE + 4, .size = 2});
+    struct board *copy = board_copy(b);
+    for (unsigned i = 0; i < 3; i++) {
+        program(PLACE + 4, 0);
+        cr_assert(eq(u16, peek16(PLACE + 4), 0xFFFF));
+        power_cycle();
+        unlock();
+    }
+    program(PLACE + 6, 0);
+    cr_assert(eq(u16, peek16(PLACE + 6), 0));
+    board_fail_flash(b, NULL);
+    program(PLACE + 4, 0);
+    cr_assert(eq(u16, peek16(PLACE + 4), 0));
+    board_restore(b, copy);
+    program(PLACE + 4, 0);
+    cr_assert(eq(u16, peek16(PLACE + 4), 0xFFFF), "it goes with a copy");
+    board_free(copy);
+}
+
+/* --- option bytes ------------------------------------------------------------------------------- */
+
+TestSuite(options, .fini = finish, .timeout = 60);
+
+static void power_up(void)
+{
+    board_power(b, true);
+    cr_assert(eq(int, board_run_for(b, 10 * BOARD_MS), BOARD_DONE));
+}
+
+Test(options, a_byte_is_programmed_only_when_it_is_erased)
+{
+    start();
+    unlock_options();
+    erase_options();
+    program_option(4, 0x42);
+    write32(FLASH_SR, EOP);
+    program_option(4, 0x40); /* only clears bits */
+    cr_assert(eq(u32, read32(FLASH_SR), PGERR));
+    cr_assert(eq(u16, peek16(OPTION + 4), 0xBD42));
+}
+
+Test(options, all_of_them_are_loaded_at_reset)
+{
+    static const uint8_t values[8] = {0xA5, 0xFD, 0x12, 0x34, 0xEF, 0xBE, 0xAD, 0x5E};
+    start();
+    unlock_options();
+    erase_options();
+    for (unsigned i = 0; i < 8; i++)
+        program_option(2 * i, values[i]);
+    reset();
+    cr_assert(eq(u32, read32(FLASH_OBR), 0x34 << 18 | 0x12 << 10 | 0xFD << 2));
+    cr_assert(eq(u32, read32(FLASH_WRPR), 0x5EADBEEF));
+}
+
+Test(options, optwre_that_was_cleared_needs_the_keys_again)
+{
+    start();
+    unlock_options();
+    write32(FLASH_CR, 0);
+    cr_assert(eq(u32, read32(FLASH_CR), 0));
+    write32(FLASH_CR, OPTWRE);
+    cr_assert(eq(u32, read32(FLASH_CR), 0), "software cannot set it");
+    write32(FLASH_OPTKEYR, KEY1);
+    write32(FLASH_OPTKEYR, KEY2);
+    cr_assert(eq(u32, read32(FLASH_CR), OPTWRE));
+    cr_assert(eq(u64, counts().complaints, 0));
+}
+
+Test(options, a_wrong_option_key_locks_them_until_reset)
+{
+    start_lenient();
+    unlock();
+    write32(FLASH_OPTKEYR, KEY2);
+    cr_assert(eq(u32, faults(), 1));
+    write32(FLASH_OPTKEYR, KEY1);
+    write32(FLASH_OPTKEYR, KEY2);
+    cr_assert(eq(u32, read32(FLASH_CR), 0));
+}
+
+Test(options, read_protected_flash_is_read_by_code_in_it)
+{
+    start();
+    load32(PLACE, 0x12345678);
+    protect();
+    cr_assert(eq(u32, read32(PLACE), 0x12345678));
+    cr_assert(eq(u32, faults(), 0));
+}
+
+Test(options, read_protection_locks_two_pages_of_2_kb)
+{
+    start_part("stm32f103rc");
+    protect();
+    unlock();
+    erase_page(FLASH + 0x800); /* page 1 */
+    cr_assert(eq(u32, read32(FLASH_SR), WRPRTERR));
+    write32(FLASH_SR, WRPRTERR);
+    erase_page(FLASH + 0x1000); /* page 2 */
+    cr_assert(eq(u32, read32(FLASH_SR), EOP));
+}
+
+Test(options, the_last_protection_bit_of_high_density_covers_the_rest)
+{
+    static const uint8_t options[16] = {
+        0xA5, 0x5A, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0x7F, 0x80};
+    static const struct {
+        unsigned page;
+        bool locked;
+    } cases[] = {
+        {61,  false},
+        {62,  true },
+        {127, true },
+        {255, true },
+    };
+    start_part("stm32f103re");
+    board_load(b, OPTION, options, sizeof options);
+    reset();
+    unlock();
+    for (unsigned i = 0; i < 4; i++) {
+        erase_page(FLASH + cases[i].page * 2048);
+        cr_assert(
+            eq(u32, read32(FLASH_SR), cases[i].locked ? WRPRTERR : EOP), "page %u", cases[i].page);
+        write32(FLASH_SR, WRPRTERR | EOP);
+    }
+}
+
+Test(options, a_protected_chip_stays_so_with_any_rdp_but_a5)
+{
+    start();
+    protect();
+    load32(PLACE, 0x1234);
+    unlock_options();
+    program_option(0, 0xA4);
+    cr_assert(eq(u32, peek32(PLACE), 0x1234));
+    write32(FLASH_SR, EOP);
+    program_option(0, 0xA5); /* it is not erased: no way round the mass erase, nor into it */
+    cr_assert(eq(u32, read32(FLASH_SR), PGERR));
+    cr_assert(eq(u32, peek32(PLACE), 0x1234));
+    reset();
+    cr_assert(eq(u32, read32(FLASH_OBR) & 2, 2));
+    cr_assert(eq(u64, counts().mass_erases, 0));
+}
+
+static void cut_option_erase(enum board_torn torn)
+{
+    start();
+    unlock_options();
+    write32(FLASH_CR, OPTWRE | OPTER);
+    board_cut_at(b, 1, torn, 9);
+    write32(FLASH_CR, OPTWRE | OPTER | STRT);
+    cr_assert(eq(int, stop, BOARD_CUT));
+}
+
+Test(options, power_cut_in_their_erase_is_torn_like_that_of_a_page)
+{
+    static const uint8_t shipped[4] = {0xA5, 0x5A, 0xFF, 0x00};
+    uint8_t now[16];
+    cut_option_erase(BOARD_TORN_NOT_BEGUN);
+    cr_assert(eq(u32, peek32(OPTION), 0x00FF5AA5));
+    power_up();
+    cr_assert(eq(u32, read32(FLASH_OBR), 0x03FFFFFC));
+    finish();
+
+    cut_option_erase(BOARD_TORN_HALF);
+    board_peek(b, OPTION, now, sizeof now);
+    cr_assert(eq(uint, count_of(now, 8, 0xFF), 8));
+    cr_assert(eq(u32, peek32(OPTION + 8), 0x00FF00FF));
+    power_up();
+    cr_assert(eq(u32, read32(FLASH_OBR), 0x03FFFFFE));
+    finish();
+
+    cut_option_erase(BOARD_TORN_RANDOM);
+    board_peek(b, OPTION, now, sizeof now);
+    for (unsigned i = 0; i < 16; i++) {
+        uint8_t old = i < 2 ? shipped[i] : shipped[2 + (i & 1)];
+        cr_assert(eq(u8, now[i] & old, old), "byte %u", i);
+    }
+    cr_assert(eq(uint, count_of(now, 16, 0xFF) < 16, 1));
+    cr_assert(ne(u32, peek32(OPTION), 0x00FF5AA5));
+    power_up();
+    cr_assert(eq(u32, read32(FLASH_OBR) & 2, 2), "no pair but A5 5A is unprotected");
+    finish();
+
+    cut_option_erase(BOARD_TORN_DONE);
+    board_peek(b, OPTION, now, sizeof now);
+    cr_assert(eq(uint, count_of(now, 16, 0xFF), 16));
+}
+
+Test(options, power_cut_while_rdp_is_written_leaves_a_protected_chip)
+{
+    start();
+    unlock_options();
+    erase_options();
+    write32(FLASH_CR, OPTWRE | OPTPG);
+    board_cut_at(b, 1, BOARD_TORN_HALF, 0);
+    write16(OPTION, 0xA5);
+    cr_assert(eq(int, stop, BOARD_CUT));
+    cr_assert(eq(u16, peek16(OPTION), 0xFFA5)); /* not the complement */
+    power_up();
+    cr_assert(eq(u32, read32(FLASH_OBR), 0x03FFFFFF)); /* OPTERR, RDPRT */
+}
+
+Test(options, power_cut_in_the_mass_erase_of_unprotecting_leaves_a_protected_chip)
+{
+    static const uint64_t cut_in[] = {1, 2}; /* the mass erase, RDP itself */
+    for (unsigned i = 0; i < 2; i++) {
+        start();
+        protect();
+        from_ram = true;
+        unlock_options();
+        write32(FLASH_CR, OPTWRE | OPTPG);
+        board_cut_at(b, cut_in[i], BOARD_TORN_HALF, 0);
+        write16(OPTION, 0xA5);
+        if (stop == BOARD_DONE)
+            stop = board_run_for(b, 50 * BOARD_MS);
+        cr_assert(eq(int, stop, BOARD_CUT));
+        cr_assert(eq(u16, peek16(OPTION), i ? 0xFFA5 : 0xFFFF));
+        cr_assert(eq(u32, peek32(FLASH), UINT32_MAX));
+        from_ram = false;
+        load_guest(b);
+        power_up();
+        cr_assert(eq(u32, read32(FLASH_OBR) & 2, 2));
+        finish();
+    }
+}
+
+Test(options, undecided_bits_of_them_are_read_at_reset_and_decided_by_an_erase)
+{
+    unsigned open = 0, closed = 0;
+    cut_option_erase(BOARD_TORN_MARGINAL);
+    for (unsigned i = 0; i < 40; i++) {
+        power_cycle();
+        *(read32(FLASH_OBR) & 2 ? &closed : &open) += 1;
+    }
+    cr_assert(open > 2 && closed > 2, "%u %u", open, closed);
+    forget_faults();
+    unlock_options();
+    erase_options();
+    cr_assert(eq(u32, undecided_at(OPTION), 0));
+}
+
+Test(options, what_a_probe_writes_is_decided)
+{
+    static const uint32_t options[4] = {0x00FF5AA5, 0x00FF00FF, 0x00FF00FF, 0x00FF00FF};
+    cut_option_erase(BOARD_TORN_MARGINAL);
+    board_load(b, OPTION, options, sizeof options);
+    cr_assert(eq(u32, undecided_at(OPTION), 0));
+    power_cycle();
+    cr_assert(eq(u32, peek32(OPTION), options[0]));
+}
+
+Test(options, they_fail_as_flash_does)
+{
+    start();
+    unlock_options();
+    fail_flash((struct board_flash_failure){
+        .fault = BOARD_FLASH_NO_OP, .addr = OPTION, .size = 16, .nth = 1});
+    program(PLACE, 0); /* not theirs */
+    cr_assert(eq(u16, peek16(PLACE), 0));
+    write32(FLASH_OPTKEYR, KEY1);
+    write32(FLASH_OPTKEYR, KEY2);
+    erase_options();
+    cr_assert(eq(u32, peek32(OPTION), 0x00FF5AA5));
+    erase_options();
+    cr_assert(eq(u32, peek32(OPTION), UINT32_MAX));
+}
+
+Test(options, a_mass_erase_that_is_refused_does_not_unprotect)
+{
+    start();
+    protect();
+    load32(PLACE, 0x1234);
+    unlock_options();
+    fail_flash((struct board_flash_failure){.fault = BOARD_FLASH_WRPRTERR, .nth = 1});
+    program_option(0, 0xA5);
+    cr_assert(eq(u32, read32(FLASH_SR), WRPRTERR));
+    write32(FLASH_CR, 0);
+    program(PLACE + 0x1000, 0);
+    cr_assert(eq(u16, peek16(OPTION), 0xFFFF));
+    cr_assert(eq(u32, peek32(PLACE), 0x1234));
+}
+
 /* --- page 0 ------------------------------------------------------------------------------------- */
 
 TestSuite(page0, .fini = finish, .timeout = 60);
@@ -1439,6 +1960,145 @@ Test(bus, dma_copies_memory)
     write32(DMA1 + 0x08, 0x4AC1); /* MEM2MEM, words, both increment */
     cr_assert(eq(u32, read32(DMA1) & 0xF, 7));
     cr_assert(eq(u32, peek32(RAM + 0x4104), 0x05060708));
+}
+
+/* --- probing for memory ------------------------------------------------------------------------- */
+
+TestSuite(probe, .fini = finish, .timeout = 60);
+
+enum {
+    SCB_CCR = 0xE000ED14,
+    SCB_CFSR = 0xE000ED28,
+    SCB_BFAR = 0xE000ED38,
+    CCR_UNALIGN_TRP = 1 << 3,
+    CCR_BFHFNMIGN = 1 << 8,
+    CFSR_PRECISERR = 1 << 9,
+    CFSR_IMPRECISERR = 1 << 10,
+    CFSR_BFARVALID = 1 << 15,
+    CFSR_UNALIGNED = 1 << 24,
+};
+
+static void start_probing(const char *part)
+{
+    start_part(part);
+    write32(SCB_CCR, CCR_BFHFNMIGN);
+}
+
+/* Loads from there with FAULTMASK set: is there something? */
+static bool probe(uint32_t addr, uint32_t *value)
+{
+    write32(SCB_CFSR, UINT32_MAX);
+    *value = order(POKE_PROBE, addr, 0, 0);
+    uint32_t cfsr = read32(SCB_CFSR);
+    cr_assert(eq(u32, faults(), 0));
+    if (cfsr == 0)
+        return true;
+    cr_assert(eq(u32, cfsr, CFSR_PRECISERR | CFSR_BFARVALID), "%08x", addr);
+    cr_assert(eq(u32, read32(SCB_BFAR), addr));
+    return false;
+}
+
+Test(probe, a_load_of_nothing_goes_on_with_garbage)
+{
+    uint32_t value;
+    start_probing("stm32f103c8");
+    load32(RAM + 0x4FFC, 0x12345678);
+    cr_assert(probe(RAM + 0x4FFC, &value));
+    cr_assert(eq(u32, value, 0x12345678));
+    cr_assert(not(probe(RAM + 0x5000, &value)));
+    cr_assert(eq(u32, value, 0x0BADF00D));
+}
+
+Test(probe, memory_ends_where_it_ends)
+{
+    static const struct {
+        const char *part;
+        uint32_t ram, flash;
+    } cases[] = {
+        {"stm32f103c8", 20, 64 },
+        {"stm32f103cb", 20, 128},
+        {"stm32f103rc", 48, 256},
+        {"stm32f103re", 64, 512},
+    };
+    uint32_t value;
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t ram = cases[i].ram * 1024, flash = cases[i].flash * 1024;
+        start_probing(cases[i].part);
+        cr_assert(probe(RAM + ram - 4, &value));
+        cr_assert(not(probe(RAM + ram, &value)), "%s", cases[i].part);
+        cr_assert(not(probe(RAM + 0x10000 * (1 + ram / 0x10000), &value)), "%s", cases[i].part);
+        cr_assert(probe(FLASH + flash - 4, &value));
+        cr_assert(not(probe(FLASH + flash, &value)), "%s", cases[i].part);
+        cr_assert(probe(flash - 4, &value), "the alias");
+        cr_assert(not(probe(flash, &value)), "%s", cases[i].part);
+        finish();
+    }
+}
+
+Test(probe, holes_are_not_memory)
+{
+    static const uint32_t holes[] = {0x1FFFEFFC, 0x1FFFF810, 0x22000000 + 0x5000 * 32, 0x40018000,
+        0x40024000, 0x60000000, 0x9FFFFFFC, 0xE0100000, 0xFFFFFFFC};
+    static const uint32_t memory[] = {0x1FFFF000, 0x1FFFF7FC, 0x1FFFF800, 0x1FFFF80C, 0x20000000,
+        0x22000000 + 0x4FFC * 32, 0x40022000, 0xE000ED00};
+    uint32_t value;
+    start_probing("stm32f103c8");
+    for (unsigned i = 0; i < sizeof holes / sizeof holes[0]; i++)
+        cr_assert(not(probe(holes[i], &value)), "%08x", holes[i]);
+    for (unsigned i = 0; i < sizeof memory / sizeof memory[0]; i++)
+        cr_assert(probe(memory[i], &value), "%08x", memory[i]);
+}
+
+Test(probe, without_bfhfnmign_it_is_a_lockup)
+{
+    start();
+    order(POKE_PROBE, RAM + 0x5000, 0, 0);
+    cr_assert(broke_rule("lockup"));
+    cr_assert(eq(u32, board_complaint(b)->addr, RAM + 0x5000));
+}
+
+Test(probe, bfhfnmign_alone_ignores_nothing)
+{
+    start_probing("stm32f103c8");
+    read32(RAM + 0x5000);
+    cr_assert(eq(u32, faults(), 1));
+}
+
+Test(probe, a_store_to_nothing_is_an_error_that_waits)
+{
+    start_probing("stm32f103c8");
+    write32(SCB_CFSR, UINT32_MAX);
+    load32(RAM + 0x4FFC, 0);
+    struct poke steps[] = {
+        {POKE_PROBE_STORE, RAM + 0x5000, 0x1234, 0},
+        {POKE_WRITE32,     RAM + 0x4FFC, 0x1234, 0},
+    };
+    orders(steps, 2);
+    cr_assert(eq(u32, faults(), 1), "it is taken when FAULTMASK falls");
+    cr_assert(eq(u32, read32(SCB_CFSR), CFSR_IMPRECISERR));
+    cr_assert(eq(u32, peek32(RAM + 0x4FFC), 0x1234), "execution goes on");
+}
+
+Test(probe, status_is_cleared_by_ones_in_the_bytes_that_are_written)
+{
+    uint32_t value;
+    start_probing("stm32f103c8");
+    write32(SCB_CFSR, UINT32_MAX);
+    order(POKE_PROBE, RAM + 0x5000, 0, 0);
+    write32(SCB_CCR, CCR_UNALIGN_TRP);
+    order(POKE_READ16, RAM + 1, 0, 0);
+    write32(SCB_CCR, 0);
+    cr_assert(eq(u32, faults(), 1));
+    cr_assert(eq(u32, read32(SCB_CFSR), CFSR_UNALIGNED | CFSR_BFARVALID | CFSR_PRECISERR));
+    write8(SCB_CFSR + 1, UINT32_C(0xFFFFFF02));
+    cr_assert(eq(u32, read32(SCB_CFSR), CFSR_UNALIGNED | CFSR_BFARVALID));
+    write32(SCB_CFSR, CFSR_UNALIGNED);
+    cr_assert(eq(u32, read32(SCB_CFSR), CFSR_BFARVALID));
+    write16(SCB_CFSR, 0xFFFF);
+    cr_assert(eq(u32, read32(SCB_CFSR), 0));
+    forget_faults();
+    write32(SCB_CCR, CCR_BFHFNMIGN);
+    cr_assert(probe(RAM, &value));
 }
 
 /* --- pins, timers, serial ----------------------------------------------------------------------- */

@@ -75,6 +75,16 @@ static json_t *summary(void)
     return all;
 }
 
+/* Writes a file there. */
+static void put(const char *name, const void *bytes, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "wb");
+    cr_assert(f && fwrite(bytes, size, 1, f) == 1);
+    fclose(f);
+}
+
 Test(sim, runs_firmware_and_shows_its_uart)
 {
     cr_assert(eq(int, sim("-l " BLINKY "-r 50 -u -"), 0));
@@ -153,4 +163,33 @@ Test(sim, it_explains_itself)
     cr_assert(says("out", "caboose-sim "));
     cr_assert(eq(int, sim("--list-parts"), 0));
     cr_assert(says("out", "stm32f103cb"));
+}
+
+Test(sim, option_bytes_come_from_a_file_and_go_to_one)
+{
+    static const char watchdog[] =
+        "\xa5\x5a\xfe\x01\xff\0\xff\0\xff\0\xff\0\xff\0\xff"; /* WDG_SW = 0 */
+    cr_assert(eq(int, sim("-l " BLINKY "-r 10 --options-out @/shipped"), 0));
+    cr_assert(eq(int,
+        memcmp(text_of("shipped"), "\xa5\x5a\xff\0\xff\0\xff\0\xff\0\xff\0\xff\0\xff", 16), 0));
+    put("watchdog", watchdog, 16);
+    cr_assert(
+        eq(int, sim("-l " BLINKY "-r 500 --options-in @/watchdog --options-out @/same -v"), 0));
+    cr_assert(says("err", "reset: IWDG"));
+    cr_assert(eq(int, memcmp(text_of("same"), watchdog, 16), 0));
+    put("short", watchdog, 15);
+    cr_assert(eq(int, sim("-l " BLINKY "--options-in @/short"), 66));
+    cr_assert(says("err", "less than 16 bytes"));
+}
+
+Test(sim, flash_fails_by_order)
+{
+    cr_assert(
+        eq(int, sim("-l build/firmware/bluepill-tail.bin -r 300 --flash-fault 2:busy:1 -j -"), 0));
+    json_t *all = summary();
+    json_t *faults = json_object_get(json_object_get(all, "counts"), "flash_faults");
+    cr_assert(eq(int, (int)json_integer_value(faults), 1));
+    json_decref(all);
+    cr_assert(eq(int, sim("-l " BLINKY "--flash-fault 2:broken"), 64));
+    cr_assert(says("err", "no-op weak stuck busy"));
 }

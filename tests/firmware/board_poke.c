@@ -29,6 +29,13 @@ __attribute__((naked)) void hard_fault(void)
                      : "r"(value), "r"(store), "r"(load)                                           \
                      : "memory")
 
+/* The handler of what has waited for the end skips one NOP. */
+#define WITH_FAULTMASK(code, ...)                                                                  \
+    __asm__ volatile("cpsid f\n\t" code "\n\tdsb\n\tcpsie f\n\tisb\n\tnop\n\tnop"                  \
+                     : __VA_ARGS__                                                                 \
+                     : "memory")
+
+/* Narrow stores from a register whose upper bits are not zero, if the test says so. */
 #define DO(step)                                                                                   \
     switch ((step)->op) {                                                                          \
     case POKE_READ32:                                                                              \
@@ -44,14 +51,23 @@ __attribute__((naked)) void hard_fault(void)
         *(volatile uint32_t *)(step)->addr = (step)->value;                                        \
         break;                                                                                     \
     case POKE_WRITE16:                                                                             \
-        *(volatile uint16_t *)(step)->addr = (uint16_t)(step)->value;                              \
+        __asm__ volatile("strh %0, [%1]" : : "r"((step)->value), "r"((step)->addr) : "memory");    \
         break;                                                                                     \
     case POKE_WRITE8:                                                                              \
-        *(volatile uint8_t *)(step)->addr = (uint8_t)(step)->value;                                \
+        __asm__ volatile("strb %0, [%1]" : : "r"((step)->value), "r"((step)->addr) : "memory");    \
         break;                                                                                     \
     case POKE_WAIT_CLEAR:                                                                          \
         while (*(volatile uint32_t *)(step)->addr & (step)->value)                                 \
             continue;                                                                              \
+        break;                                                                                     \
+    case POKE_PROBE: {                                                                             \
+        uint32_t result;                                                                           \
+        WITH_FAULTMASK("ldr %0, [%1]", "=&r"(result) : "r"((step)->addr));                         \
+        (step)->value = result;                                                                    \
+        break;                                                                                     \
+    }                                                                                              \
+    case POKE_PROBE_STORE:                                                                         \
+        WITH_FAULTMASK("str %0, [%1]", : "r"((step)->value), "r"((step)->addr));                   \
         break;                                                                                     \
     case POKE_WRITE_READ: {                                                                        \
         uint32_t result;                                                                           \

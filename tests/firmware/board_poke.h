@@ -14,8 +14,10 @@ enum {
     POKE_WRITE32,
     POKE_WRITE16,
     POKE_WRITE8,
-    POKE_WAIT_CLEAR, /* until no bit of value is set at addr */
-    POKE_WRITE_READ, /* stores value at addr, loads addr2 with the next instruction */
+    POKE_WAIT_CLEAR,  /* until no bit of value is set at addr */
+    POKE_PROBE,       /* with FAULTMASK set: loads addr */
+    POKE_PROBE_STORE, /* with FAULTMASK set: stores value there */
+    POKE_WRITE_READ,  /* stores value at addr, loads addr2 with the next instruction */
     POKE_STEPS = 32,
     POKE_GO_FLASH = 0x464C4153, /* run the steps from flash … */
     POKE_GO_RAM = 0x52414D52,   /* … from RAM */
