@@ -16,6 +16,9 @@ PROPERFLAGS := -fwhole-program -ffixed-r7 -fno-move-loop-invariants -fno-tree-do
            -fno-inline-functions-called-once -flive-range-shrinkage -fno-tree-ter -fno-tree-tail-merge \
            -fno-tree-loop-im -fno-optimize-sibling-calls -fno-expensive-optimizations -fno-ipa-cp \
            -fno-tree-loop-optimize -fno-auto-inc-dec -fno-tree-sink
+# The stub's the same way; some of them keep reset_entry() off the stack.
+STUBFLAGS := -ffixed-r7 -fno-caller-saves -fno-move-loop-invariants -fno-cse-follow-jumps \
+           -fno-expensive-optimizations -fno-if-conversion
 FWLINK  := -nostdlib -nostartfiles -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4
 
 BOARDS     := $(patsubst boot/boards/%.mk,%,$(wildcard boot/boards/*.mk))
@@ -27,11 +30,11 @@ FIRMWARE   := $(foreach i,$(IMAGES),$(addprefix $B/firmware/$i.,elf bin hex dfu)
 choice = $(or $(patsubst -D$1=%,%,$(filter -D$1=%,$($2.CHOICES))),$3)
 PROPER_KB = $(call choice,PROPER_KB,$1,3)
 
-$B/boot/%/stub.o: boot/stub.c boot/boards/%.mk
+$B/boot/%/stub.o: boot/stub.c boot/boards/%.mk boot/boot.mk
 	@mkdir -p $(@D)
-	$(ARM)gcc $(FWFLAGS) -ffixed-r7 -fno-caller-saves -fno-move-loop-invariants -fno-cse-follow-jumps $($*.CHOICES) -c $< -o $@
+	$(ARM)gcc $(FWFLAGS) $(STUBFLAGS) $($*.CHOICES) -c $< -o $@
 	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)
-$B/boot/%/proper.o: boot/proper.c boot/boards/%.mk
+$B/boot/%/proper.o: boot/proper.c boot/boards/%.mk boot/boot.mk
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) $($*.CHOICES) -c $< -o $@
 

@@ -10,7 +10,7 @@ enum { PRODUCT = 1, SERIAL = 2, MEMORY = 3 }; /* string indices; PROTECTED: boot
 static const uint8_t device[] = {
     18,
     DEVICE,
-    LE16(0x0201), /* there is a BOS descriptor */
+    LE16(WITH_WINDOWS ? 0x0201 : 0x0200), /* is there a BOS descriptor? */
     0,
     0,
     0,

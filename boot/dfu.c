@@ -4,10 +4,6 @@
 
 #include "boot.h"
 
-/* What is announced while busy; most of the work is done before the answer (see tell_status()). Not 0:
- * dfu-util takes many of those in a row for a device that is stuck. */
-enum { BUSY_MS = 1 };
-
 /* Flash is protected against reading: AN3156 wants everything refused, and the chip refuses to write. */
 static bool locked(void)
 {
@@ -122,18 +118,16 @@ bool dfu_can_leave(void)
  */
 static int tell_status(void)
 {
-    unsigned ms = S->finishing ? BUSY_MS + app_left() * ERASE_MS : 0;
+    unsigned ms = S->finishing ? app_left() * ERASE_MS : 0;
     uint8_t state = S->dfu;
 
     if (state == DFU_DNLOAD_SYNC) {
-        ms += BUSY_MS;
         state = DFU_DNBUSY;
         if (!S->finishing) {
             S->dfu = DFU_DNLOAD_IDLE;
             execute();
         }
     } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
-        ms = BUSY_MS;
         S->leave_ms = LEAVE_MS;
         S->dfu = state = DFU_MANIFEST;
         if (!dfu_can_leave())

@@ -67,9 +67,6 @@ static int standard_request(void)
     case REQUEST(0x81, 0):
     case REQUEST(0x82, 0):
         return 2;
-    case REQUEST(0x02, 1): /* CLEAR_FEATURE, SET_FEATURE of endpoint 0: there is no lasting halt */
-    case REQUEST(0x02, 3):
-        return 0;
     case REQUEST(0x00, 5): /* SET_ADDRESS */
         S->address = USB_DADDR_EF | (wValue & 0x7F);
         return 0;
@@ -105,6 +102,7 @@ static void on_setup(void)
 #pragma GCC unroll 1
     for (unsigned i = 0; i < 4; i++)
         setup[i] = (uint16_t)USB_PMA[RX_AT / 2 + i];
+    USB->EPR[0] = USB_EPR_TYPE_CONTROL | USB_EPR_CTR_TX; /* ready for it again */
     S->stage = STAGE_IDLE;
     S->address = 0;
     S->received = 0;
@@ -128,6 +126,9 @@ static void on_setup(void)
         load_packet();
         stat = USB_EPR_TX_VALID | USB_EPR_RX_VALID;
     }
+    /* A SETUP that came meanwhile is the same, its acknowledgement was lost; or the host gave up. */
+    if (WITH_ALL && USB->EPR[0] & USB_EPR_CTR_RX && (uint16_t)USB_PMA[RX_AT / 2] != S->setup.request)
+        return;
     endpoint(stat, 0);
 }
 
