@@ -533,10 +533,14 @@ static void load_store32(struct cpu_insn *d, uint32_t h1, uint32_t h2)
         bool before = bit(h2, 10), up = bit(h2, 9), write_back = bit(h2, 8);
         if (!before && !write_back)
             return;
-        /* P and U without W is LDRT or STRT: here as if privileged */
         d->op = write_back ? (uint8_t)(op + OP_LDR_X - OP_LDR_I) : op;
         d->how = before ? HOW_BEFORE : 0;
         d->imm = up ? h2 & 0xff : 0 - (h2 & 0xff);
+        if (before && up && !write_back) {
+            d->op = load ? OP_LDRT : OP_STRT;
+            d->how = is_signed ? HOW_SIGNED : 0;
+            d->amount = (uint8_t)(1 << size);
+        }
     } else if (!(h2 & 0xfc0)) {
         d->op = (uint8_t)(op + OP_LDR_R - OP_LDR_I);
         d->amount = bits(h2, 4, 2);
@@ -607,11 +611,17 @@ static void multiply_divide(struct cpu_insn *d, uint32_t h1, uint32_t h2)
     }
 }
 
+/* A5.3.18: op1 = 11xxxx is nobody's. */
+static uint8_t coprocessor_op(uint32_t h1)
+{
+    return (h1 & 0x300) == 0x300 ? OP_UNDEFINED : OP_NO_COPROCESSOR;
+}
+
 /* A5.3, op1 = 1. */
 static void decode32_1(struct cpu_insn *d, uint32_t h1, uint32_t h2)
 {
     if (bit(h1, 10)) {
-        d->op = OP_NO_COPROCESSOR;
+        d->op = coprocessor_op(h1);
     } else if (bit(h1, 9)) {
         set_shift(d, h2 >> 4 & 3, imm5_of(h2));
         data_processing32(d, h1, d->shift == SHIFT_LSL && d->amount == 0 ? 1 : 2);
@@ -641,7 +651,7 @@ static void decode32_2(struct cpu_insn *d, uint32_t h1, uint32_t h2)
 static void decode32_3(struct cpu_insn *d, uint32_t h1, uint32_t h2)
 {
     if (bit(h1, 10))
-        d->op = OP_NO_COPROCESSOR;
+        d->op = coprocessor_op(h1);
     else if (!bit(h1, 9))
         load_store32(d, h1, h2);
     else if (bit(h1, 8))

@@ -311,6 +311,69 @@ Test(cpu, compiled_programs_print_what_they_print_on_qemu, .timeout = 150)
     compare_with_qemu("mix");
 }
 
+/* ---- found by, or beyond, the random programs of test_differential.c --------------------------*/
+
+#define CFSR_BFAR      0x8200u /* BFARVALID, PRECISERR */
+#define CFSR_UNDEFINED (1u << 16)
+#define CFSR_NO_CP     (1u << 19)
+
+/* Of one 32-bit instruction, with R0 = address. */
+static uint32_t cfsr_of(uint32_t instruction, uint32_t address)
+{
+    boot(PROGRAM((uint16_t)(instruction >> 16), (uint16_t)instruction, BKPT));
+    m.cpu.r[0] = address;
+    run();
+    return m.cpu.cfsr;
+}
+
+Test(cpu, unprivileged_loads_and_stores_may_not_touch_system_registers)
+{
+    static const uint32_t forms[] = {0xf8101e00, 0xf8301e00, 0xf8501e00, 0xf9101e00, 0xf9301e00,
+        0xf8001e00, 0xf8201e00, 0xf8401e00}; /* LDRBT LDRHT LDRT LDRSBT LDRSHT STRBT STRHT STRT */
+    for (size_t n = 0; n < sizeof forms / sizeof *forms; n++) {
+        cr_expect_eq(cfsr_of(forms[n], CCR), CFSR_BFAR, "%08x", forms[n]);
+        cr_expect_eq(m.cpu.bfar, CCR, "%08x", forms[n]);
+        cr_expect_eq(cfsr_of(forms[n], RAM), 0, "%08x", forms[n]);
+    }
+    cr_expect_eq(cfsr_of(0xf8d01000, CCR), 0, "LDR may, with privilege");
+}
+
+Test(cpu, unprivileged_loads_extend_what_they_load)
+{
+    boot(PROGRAM(0xf910, 0x1e01, 0xf930, 0x2e02, 0xf830, 0x3e02, BKPT));
+    m.cpu.r[0] = RAM;
+    put32(RAM, 0x8765c321);
+    run();
+    cr_assert_eq(m.cpu.r[1], 0xffffffc3);
+    cr_assert_eq(m.cpu.r[2], 0xffff8765);
+    cr_assert_eq(m.cpu.r[3], 0x00008765);
+}
+
+Test(cpu, coprocessor_instructions_that_are_nobodys_are_undefined)
+{
+    cr_expect_eq(cfsr_of(0xee000000, 0), CFSR_NO_CP); /* CDP */
+    cr_expect_eq(cfsr_of(0xfe100010, 0), CFSR_NO_CP); /* MRC2 */
+    cr_expect_eq(cfsr_of(0xed900000, 0), CFSR_NO_CP); /* LDC */
+    cr_expect_eq(cfsr_of(0xef000000, 0), CFSR_UNDEFINED);
+    cr_expect_eq(cfsr_of(0xff000000, 0), CFSR_UNDEFINED);
+}
+
+/* QEMU 7.2 has these on its Cortex-M3, too. */
+Test(cpu, instructions_of_later_cores_are_undefined)
+{
+    static const uint32_t later[] = {0xf3200001, 0xf3a00001, 0xfa01f080, 0xfa11f080, 0xfa21f080,
+        0xfa51f080}; /* SSAT16 USAT16 SXTAH UXTAH SXTAB16 UXTAB */
+    for (size_t n = 0; n < sizeof later / sizeof *later; n++)
+        cr_expect_eq(cfsr_of(later[n], 0), CFSR_UNDEFINED, "%08x", later[n]);
+}
+
+/* Where QEMU 7.2 tells the word that it lies in. */
+Test(cpu, an_unaligned_access_that_faults_tells_its_own_address)
+{
+    cr_expect_eq(cfsr_of(0xf8d01000, 0x60000001), CFSR_BFAR);
+    cr_expect_eq(m.cpu.bfar, 0x60000001);
+}
+
 /* ---- time -------------------------------------------------------------------------------------*/
 
 Test(cpu, a_run_ends_at_the_first_instruction_boundary_after_its_limit)
