@@ -2,7 +2,7 @@
 /*
  * The USB full-speed device peripheral of the STM32F102/F103 and its packet memory.
  *
- * Sources: shared/hardware/stm32f1-usb-fs.md, that is RM0008 ch. 23, RM0091 ch. 30 (same cell).
+ * Sources: RM0008 ch. 23; RM0091 ch. 30 (the same cell).
  * Isochronous endpoints are not modelled: they never answer.
  */
 #include "machine.h"
@@ -435,11 +435,27 @@ void usb_device_complete(struct board *b)
     update_irq(b, u);
 }
 
+/* A packet with a wrong CRC goes to memory as it comes, however wrong; nothing else tells of it
+ * (RM0008 §23.4.2, "OUT and SETUP packets"). */
+static void store_garbled(struct board *b, const struct usb_latch *l)
+{
+    struct usb_device_state *u = &board_usb(b)->device;
+    struct buffer buffer;
+    if (!find_buffer(b, l->index, l->second, &buffer))
+        return;
+    for (unsigned i = 0; i < l->size && i < allocation(buffer.count); i++)
+        if (buffer.at + i < PMA_SIZE)
+            pma_put(u, buffer.at + i, (uint8_t)~l->data[i]);
+}
+
 void usb_device_no_handshake(struct board *b)
 {
     struct usb_device_state *u = &board_usb(b)->device;
-    if (u->latch.valid && running(b))
+    if (u->latch.valid && running(b)) {
+        if (u->latch.token != USB_IN)
+            store_garbled(b, &u->latch);
         raise_flag(b, ISTR_ERR);
+    }
     u->latch.valid = false;
 }
 

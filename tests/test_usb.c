@@ -2,7 +2,7 @@
 /*
  * Promises of the USB peripheral and of the host at the other end of the cable. The first half
  * drives the peripheral's registers as firmware would, on a board whose CPU idles; the second runs
- * tests/firmware/usb.c. The rules are those of shared/hardware/stm32f1-usb-fs.md.
+ * tests/firmware/usb.c. The rules are those of RM0008 ch. 23 and USB 2.0 ch. 8.
  */
 #include "sim/board_state.h"
 #include "sim/usb_host.h"
@@ -114,6 +114,46 @@ Test(usb_device, a_setup_packet_gets_no_handshake_while_ctr_rx_is_pending)
     cr_assert_eq(token(b, USB_SETUP, 0, 8), USB_SILENCE);
     store(b, 0, CONTROL | 0x0080);
     cr_assert_eq(token(b, USB_SETUP, 0, 8), USB_ACK, "also in NAK");
+    board_free(b);
+}
+
+Test(usb_device, a_setup_packet_without_handshake_changes_nothing)
+{
+    struct board *b = ready_board(false);
+    cr_assert_eq(token(b, USB_SETUP, 0, 8), USB_ACK);
+    set_stat(b, STALL, VALID);
+    uint32_t epr = load(b, 0), count = load_pma(b, 6);
+    struct usb_packet other = {
+        .size = 8, .data = {99, 98, 97, 96, 95, 94, 93, 92}
+    };
+    cr_assert_eq(usb_device_token(b, USB_SETUP, 0, 0, &other), USB_SILENCE);
+    usb_device_complete(b);
+    cr_assert_eq(load(b, 0), epr, "toggles, states, SETUP");
+    cr_assert_eq(load_pma(b, 6), count);
+    cr_assert_eq(load_pma(b, RX), 0x0201, "the one that waits is still the first");
+    board_free(b);
+}
+
+Test(usb_device, a_garbled_packet_reaches_the_buffer_and_nothing_tells_of_it)
+{
+    struct board *b = ready_board(false);
+    struct usb_packet packet = {
+        .size = 4, .data = {1, 2, 3, 4}
+    };
+    uint32_t epr = load(b, 0);
+    store_pma(b, RX, 0x5555);
+    usb_device_token(b, USB_OUT, 0, 0, &packet);
+    usb_device_no_handshake(b);
+    cr_assert_eq(load(b, 0), epr, "no CTR, no toggle, still valid");
+    cr_assert_eq(load_pma(b, 6), 0x8400, "no count");
+    cr_assert(load(b, ISTR) & 0x2000, "ERR");
+    cr_assert_neq(load_pma(b, RX), 0x5555);
+    cr_assert_neq(load_pma(b, RX), 0x0201);
+    set_stat(b, NAK, NAK);
+    store_pma(b, RX, 0x5555);
+    usb_device_token(b, USB_OUT, 0, 0, &packet);
+    usb_device_no_handshake(b);
+    cr_assert_eq(load_pma(b, RX), 0x5555, "a buffer that is not offered is not touched");
     board_free(b);
 }
 
