@@ -4,7 +4,10 @@
 #   make firmware    build/firmware/<board>-<layout>.{elf,bin,hex,dfu}
 #   make host sim    build/bin/caboose, build/bin/caboose-sim
 #   make check       every test (./check also installs what is missing)
+#   make coverage sanitize fuzz: see tests/parsers.mk
+#   make differential   random programs on our CPU core and QEMU's: INSTRUCTIONS=1000000000
 #   make torture     power cuts everywhere for MINUTES=60; writes RELIABILITY.md
+#   make strangers   Debian's kernel and other people's tools against the simulated board, in QEMU
 #   make install     DESTDIR= and PREFIX= are honoured
 #
 # One file, not recursive: a variant of a program is a few lines here, a board is a file in
@@ -30,7 +33,7 @@ ifndef V
 endif
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all tests firmware host sim examples check torture install clean measure format analyse
+.PHONY: all tests firmware host sim examples check differential coverage sanitize fuzz corpus torture strangers install clean measure format analyse
 all: firmware host sim examples
 
 # --- the computer's programs --------------------------------------------------------------------
@@ -43,7 +46,13 @@ HOST  := $(filter-out $B/obj/host/main.o,$(call obj,host/*.c))
 SIM   := $(filter-out $(addprefix $B/obj/sim/,main.o server.o usbip.o ctl.o),$(call obj,sim/*.c))
 SERVE := $(filter $B/obj/sim/server.o $B/obj/sim/usbip.o,$(call obj,sim/*.c))
 
-host: $B/bin/caboose
+# libcaboose: what flashing is, without files, USB or printing; its header is made of those that it consists
+# of, in the order in which they need each other. The example is built as a stranger would build it.
+LIBRARY := $(patsubst %,$B/obj/host/%.o,caboose device engine inspect plan vectors) $(CORE) \
+           $(filter-out $B/obj/image/elf.o $B/obj/image/file.o,$(IMAGE))
+HEADERS := core/memory_map.h host/transfer.h host/device.h image/image.h host/plan.h host/caboose.h
+
+host: $B/bin/caboose $B/lib/libcaboose.a $B/include/caboose.h $B/example/flash
 sim: $B/bin/caboose-sim $B/bin/caboose-sim-ctl $B/bin/caboose-with-board $B/lib/caboose-usbfs.so
 
 $B/obj/%.o: %.c
@@ -56,6 +65,17 @@ $B/libhost.a: $(HOST) $(CORE)
 $B/lib%.a:
 	@rm -f $@
 	ar rcs $@ $^
+
+$B/lib/libcaboose.a: $(LIBRARY)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+$B/include/caboose.h: $(HEADERS)
+	@mkdir -p $(@D)
+	sed '/^#include "/d' $^ >$@
+$B/example/flash: host/example/flash.c $B/include/caboose.h $B/lib/libcaboose.a
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_DEFAULT_SOURCE $(WARN) $(CFLAGS) -I$B/include $< -L$B/lib -lcaboose -lz -lusb-1.0 -o $@
 
 $B/bin/caboose: $B/obj/host/main.o $B/libhost.a $B/libimage.a
 	@mkdir -p $(@D)
@@ -88,7 +108,7 @@ include examples/examples.mk
 TESTS := $(patsubst tests/test_%.c,$B/tests/test_%,$(wildcard tests/test_*.c))
 GUESTS := $(patsubst tests/firmware/%.c,$B/tests/firmware/%.bin,\
             $(filter-out tests/firmware/startup.c,$(wildcard tests/firmware/*.c)))
-SUPPORT := $(filter-out $B/obj/tests/torture.o $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/test_*.c)),$(call obj,tests/*.c))
+SUPPORT := $(filter-out $B/obj/tests/torture.o $(patsubst tests/%.c,$B/obj/tests/%.o,$(wildcard tests/test_*.c)),$(call obj,tests/*.c)) $B/obj/tests/fuzz/targets.o $B/obj/sim/usbip.o
 
 GUESTFLAGS := -mcpu=cortex-m3 -mthumb -std=gnu11 -Os -Wall -Wextra -ffunction-sections -fdata-sections \
               -I. -nostartfiles -Wl,--gc-sections --specs=nano.specs
@@ -103,9 +123,11 @@ $B/tests/test_%: $B/obj/tests/test_%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/li
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $^ -o $@ -lcriterion -lusb-1.0 -lelf -lz -ljansson
 
-tests: $(TESTS) $(GUESTS)
+include tests/parsers.mk
+
+tests: $(TESTS) $(GUESTS) $(SANITIZED)
 check: all tests
-	@tests/run $(TESTS)
+	@tests/run $(TESTS) $(SANITIZED)
 
 # The campaign of power cuts: MINUTES of it on two processes; writes RELIABILITY.md. The firmware is copied
 # first, so that another build meanwhile does no harm.
@@ -118,13 +140,31 @@ torture: $B/tests/torture firmware
 	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware --report RELIABILITY.md \
 	    --commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- boot core || echo ', boot changed')"
 
+# Hosts that we have not written: strangers/README.md.
+strangers: firmware host sim examples
+	strangers/run
+
+# The CPU core against QEMU's, for longer than ./check takes; a billion instructions are some ten minutes.
+INSTRUCTIONS ?= 1000000000
+SEED ?= 1
+differential: $B/tests/test_differential $B/tests/firmware/differential.bin
+	INSTRUCTIONS=$(INSTRUCTIONS) SEED=$(SEED) $< --verbose=0
+
 # --- measurements (./bench): programs, never tests -----------------------------------------------------------
 
 BENCH := $(patsubst measure/%.c,$B/measure/%,$(wildcard measure/*.c))
 $B/measure/%: $B/obj/measure/%.o $B/libhost.a $B/libsim.a $B/libimage.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $^ -o $@ -lusb-1.0 -lelf -lz -ljansson
-measure: all $(BENCH) $B/tests/firmware/mix.bin
+measure: all $(BENCH) $B/tests/firmware/mix.bin $B/measure/peer-100.bin $B/measure/peer-0.bin
+
+# What ours is compared with: peer-100 says 100 ms whatever it does, peer-0 how long it takes.
+PEER := measure/peer/main.c examples/common/startup.c examples/common/clock.c
+$B/measure/peer-%.elf: $(PEER) $(examples.LDSCRIPT)
+	@mkdir -p $(@D)
+	$(ARM)gcc $(examples.CFLAGS) -DPOLL_MS=$* $(examples.LDFLAGS) $(PEER) -o $@
+$B/measure/peer-%.bin: $B/measure/peer-%.elf
+	$(ARM)objcopy -O binary $< $@
 
 # --- the rest -----------------------------------------------------------------------------------
 
@@ -133,6 +173,8 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/caboose $B/lib/caboose-usbfs.so
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/caboose/firmware $(FIRMWARE)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib $B/lib/libcaboose.a
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/include $B/include/caboose.h
 
 SOURCES = $(shell git ls-files '*.c' '*.h')
 format:
@@ -143,4 +185,4 @@ analyse:
 clean:
 	rm -rf $B
 
--include $(shell find $B -name '*.d' 2>/dev/null)
+-include $(shell find $B -path $B/strangers -prune -o -type f -name '*.d' -print 2>/dev/null)

@@ -233,36 +233,32 @@ enum memory_map_error memory_map_parse(struct memory_map *map, const char *text)
     return err;
 }
 
-bool memory_map_find(const struct memory_map *map, uint32_t addr, struct memory_sector *sector)
+static const struct memory_run *run_at(const struct memory_map *map, uint32_t addr)
 {
     for (size_t i = 0; i < map->count; i++) {
         const struct memory_run *run = &map->runs[i];
-        if (addr < run->addr || (addr - run->addr) / run->size >= run->count)
-            continue;
-        uint32_t offset = (addr - run->addr) / run->size * run->size;
-        *sector = (struct memory_sector){run->addr + offset, run->size, run->flags};
-        return true;
+        if (addr >= run->addr && (addr - run->addr) / run->size < run->count)
+            return run;
     }
-    return false;
+    return NULL;
+}
+
+bool memory_map_find(const struct memory_map *map, uint32_t addr, struct memory_sector *sector)
+{
+    const struct memory_run *run = run_at(map, addr);
+    if (!run)
+        return false;
+    uint32_t offset = (addr - run->addr) / run->size * run->size;
+    *sector = (struct memory_sector){run->addr + offset, run->size, run->flags};
+    return true;
 }
 
 uint64_t memory_map_reach(const struct memory_map *map, uint32_t addr, uint8_t flags)
 {
     uint64_t end = addr;
-    struct memory_sector sector;
-    /* Each turn passes a run's end, so there are at most as many turns as runs. */
-    for (size_t turn = 0; turn <= map->count && end <= UINT32_MAX; turn++) {
-        if (!memory_map_find(map, (uint32_t)end, &sector) || (sector.flags & flags) != flags)
-            break;
-        for (size_t i = 0; i < map->count; i++) {
-            const struct memory_run *run = &map->runs[i];
-            uint64_t run_end = run->addr + (uint64_t)run->count * run->size;
-            if (run->addr <= sector.addr && sector.addr < run_end && run_end > end &&
-                (run->flags & flags) == flags) {
-                end = run_end;
-                break;
-            }
-        }
-    }
+    const struct memory_run *run;
+    /* Each turn ends behind where it began, as the run holds the address. */
+    while (end <= UINT32_MAX && (run = run_at(map, (uint32_t)end)) && (run->flags & flags) == flags)
+        end = run->addr + (uint64_t)run->count * run->size;
     return end;
 }

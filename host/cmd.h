@@ -9,8 +9,14 @@ int cmd_list(const struct options *options);
 int cmd_info(const struct options *options);
 int cmd_flash(const struct options *options);
 int cmd_read(const struct options *options);
+int cmd_verify(const struct options *options);
 int cmd_erase(const struct options *options);
 int cmd_leave(const struct options *options);
+int cmd_unprotect(const struct options *options);
+int cmd_udev(const struct options *options);
+int cmd_completion(const struct options *options);
 int cmd_pack(const struct options *options);
+int cmd_unpack(const struct options *options);
+int cmd_inspect(const struct options *options);
 
 #endif

@@ -3,41 +3,35 @@
 #include "host/report.h"
 #include "host/session.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <sysexits.h>
 
-static int erase(struct session *session, const struct options *o)
+static void success(const struct caboose_report *r, char *text, size_t size)
 {
-    struct plan plan;
-    char why[PLAN_ERROR_SIZE];
-    if (plan_erase(&plan, &session->device, o->alt, o->address, o->size, why)) {
-        report_error("%s", why);
-        return EX_DATAERR;
-    }
-    struct engine *engine = calloc(1, sizeof *engine);
-    if (!engine)
-        abort();
-    int error = session_run(session, engine, &plan);
-    if (!error)
-        report_result("erased %zu sectors, %llu bytes", plan.count,
-            (unsigned long long)plan.bytes[STEP_ERASE]);
-    free(engine);
-    plan_free(&plan);
-    return error;
+    snprintf(text, size, "erased %zu sectors, %llu bytes", r->plan.count,
+        (unsigned long long)r->plan.bytes[STEP_ERASE]);
+}
+
+static void planned(const struct caboose_report *r, char *text, size_t size)
+{
+    const struct plan *plan = &r->plan;
+    if (!plan->count)
+        snprintf(text, size, "there is nothing to erase");
+    else
+        snprintf(text, size,
+            "would erase %zu sectors, 0x%08x-0x%08x, %llu bytes; nothing was changed", plan->count,
+            plan->steps[0].addr,
+            plan->steps[plan->count - 1].addr + plan->steps[plan->count - 1].size - 1,
+            (unsigned long long)plan->bytes[STEP_ERASE]);
 }
 
 int cmd_erase(const struct options *options)
 {
-    struct session session;
+    const struct caboose_order order = session_order(options, CABOOSE_ERASE);
     if (options->has_address != (options->size != 0)) {
         report_error(
-            "erase: give --address and --size, or neither to erase everything that can be written");
+            "erase: give --at and --size, or neither to erase everything that can be written");
         return EX_USAGE;
     }
-    int error = session_open(&session, options);
-    if (error)
-        return error;
-    error = erase(&session, options);
-    session_close(&session);
-    return error;
+    return session_do(options, &order, options->dry_run ? planned : success);
 }

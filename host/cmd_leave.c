@@ -3,42 +3,37 @@
 #include "host/report.h"
 #include "host/session.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <sysexits.h>
 
-static int leave(struct session *session, const struct options *o)
+static void success(const struct caboose_report *r, char *text, size_t size)
 {
-    struct plan plan;
-    char why[PLAN_ERROR_SIZE];
-    uint32_t base = o->address;
-    /* A board whose map cannot be read is started where every STM32 starts. */
-    if (!o->has_address && !device_first(&session->device, MEMORY_WRITE, &base))
-        base = 0x08000000;
-    if (plan_leave(&plan, &session->device, o->alt, base, why)) {
-        report_error("%s", why);
-        return EX_USAGE;
-    }
-    struct engine *engine = calloc(1, sizeof *engine);
-    if (!engine)
-        abort();
-    int error = session_run(session, engine, &plan);
-    if (!error)
-        report_result(engine->departure == ENGINE_LEFT
-                          ? "the program at 0x%08x was started, the bootloader has gone"
-                          : "the program at 0x%08x is being started",
-            base);
-    free(engine);
-    plan_free(&plan);
-    return error;
+    snprintf(text, size,
+        r->departure == CABOOSE_LEFT ? "the program at 0x%08x was started, the bootloader has gone"
+                                     : "the program at 0x%08x is being started",
+        r->addr);
+}
+
+static void planned(const struct caboose_report *r, char *text, size_t size)
+{
+    if (r->has_program)
+        snprintf(text, size,
+            "would start the program at 0x%08x: stack from 0x%08x down, code at 0x%08x", r->addr,
+            r->stack, r->entry & ~1u);
+    else
+        snprintf(text, size, "would start whatever is at 0x%08x, which cannot be read", r->addr);
 }
 
 int cmd_leave(const struct options *options)
 {
-    struct session session;
-    int error = session_open(&session, options);
-    if (error)
-        return error;
-    error = leave(&session, options);
-    session_close(&session);
-    return error;
+    struct caboose_order order = session_order(options, CABOOSE_LEAVE);
+    if (options->arg_count) {
+        order.has_addr = true;
+        if (!options_address(options->args[0], &order.addr)) {
+            report_error("leave: %s is not an address; an address is hexadecimal: 0x08000000",
+                options->args[0]);
+            return EX_USAGE;
+        }
+    }
+    return session_do(options, &order, options->dry_run ? planned : success);
 }

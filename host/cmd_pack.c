@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/* Makes one file of several, or of one of another kind. */
 #include "host/cmd.h"
+#include "host/pack_kinds.h"
 #include "host/report.h"
-#include "image/dfuse.h"
+#include "image/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,19 @@ static bool split(char *argument, uint32_t *addr)
     return true;
 }
 
-static int read_part(struct image *part, const char *argument, const struct options *o)
+/* Whether the address that was given, or not, is what such a file needs. */
+static bool check_placed(const struct image *part, const char *name, bool placed, bool to_raw)
+{
+    bool raw = part->format == IMAGE_RAW;
+    if (raw == placed || (raw && to_raw))
+        return true;
+    report_error(placed ? "%s says itself where it goes; leave the address away"
+                        : "%s is a raw file: say where it goes, FILE@0x08000000 or --at 0x08000000",
+        name);
+    return false;
+}
+
+static int read_part(struct image *part, const char *argument, const struct options *o, bool to_raw)
 {
     char why[IMAGE_ERROR_SIZE];
     uint8_t *data;
@@ -30,18 +44,15 @@ static int read_part(struct image *part, const char *argument, const struct opti
     if (!path)
         abort();
     bool placed = split(path, &addr) || o->has_address;
+    const char *name = strcmp(path, "-") ? path : "standard input";
     int error = image_load(path, &data, &size, why) ? EX_NOINPUT : 0;
     if (!error) {
-        error = image_parse(part, path, data, size, addr, why) ? EX_DATAERR : 0;
+        error = image_parse(part, name, data, size, addr, why) ? EX_DATAERR : 0;
         free(data);
     }
     if (error) {
         report_error("%s", why);
-    } else if ((part->format == IMAGE_RAW) != placed) {
-        report_error(
-            placed ? "%s says itself where it goes; leave the address away"
-                   : "%s is a raw file: say where it goes, FILE@0x08000000 or --address 0x08000000",
-            path);
+    } else if (!check_placed(part, name, placed, to_raw)) {
         image_free(part);
         error = EX_USAGE;
     }
@@ -49,6 +60,7 @@ static int read_part(struct image *part, const char *argument, const struct opti
     return error;
 }
 
+/* What a file says besides its bytes is kept if nothing said it before. */
 static void take_over(struct image *whole, const struct image *part, const struct options *o)
 {
     for (size_t i = 0; i < part->count; i++) {
@@ -59,36 +71,84 @@ static void take_over(struct image *whole, const struct image *part, const struc
         if (image_add(whole, alt, s->addr, s->data, s->size))
             abort();
     }
+    if (!whole->entry)
+        whole->entry = part->entry;
+    if (!whole->family)
+        whole->family = part->family;
 }
 
-static int write_whole(struct image *whole, const struct options *o)
+static int write_whole(struct image *whole, const struct pack_kind *kind, const struct options *o)
 {
     char why[IMAGE_ERROR_SIZE];
-    uint16_t vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
-    uint16_t product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
+    uint8_t *data;
+    size_t size;
     uint64_t bytes = 0;
-    if (image_settle(whole, o->output, why)) {
+    whole->vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
+    whole->product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
+    whole->suffix = kind->suffix;
+    if (image_settle(whole, o->output, why) ||
+        image_make(whole, o->output, kind->format, &data, &size, why)) {
         report_error("%s", why);
         return EX_DATAERR;
     }
-    if (dfuse_write(o->output, vendor, product, whole->segments, whole->count, why)) {
+    int err = image_write_raw(o->output, data, size, why);
+    free(data);
+    if (err) {
         report_error("%s", why);
         return EX_CANTCREAT;
     }
     for (size_t i = 0; i < whole->count; i++)
         bytes += whole->segments[i].size;
-    report_result("packed %llu bytes in %zu part%s for %04x:%04x into %s",
-        (unsigned long long)bytes, whole->count, whole->count == 1 ? "" : "s", vendor, product,
-        o->output);
+    bool has_ids = kind->format == IMAGE_DFUSE || kind->suffix;
+    char ids[24] = "";
+    if (has_ids)
+        snprintf(ids, sizeof ids, " for %04x:%04x", whole->vendor, whole->product);
+    report_result("packed %llu bytes in %zu part%s%s into %s (%s)", (unsigned long long)bytes,
+        whole->count, whole->count == 1 ? "" : "s", ids, o->output,
+        image_format_name(kind->format));
     return 0;
+}
+
+/* By --format, else by the name of the file to be made. */
+static const struct pack_kind *choose_kind(const struct options *o)
+{
+    if (!o->format)
+        return pack_kind_of_file(o->output);
+    const struct pack_kind *kind = pack_kind_named(o->format);
+    if (!kind)
+        report_error(
+            "pack: --format %s is none of dfu, hex, srec, uf2, raw, suffix (raw with a DFU suffix)",
+            o->format);
+    return kind;
+}
+
+static int pack(struct image *whole, const struct options *o)
+{
+    const struct pack_kind *kind = choose_kind(o);
+    if (!kind)
+        return EX_USAGE;
+    if (o->family && !pack_family(o->family, &whole->family)) {
+        report_error("pack: --family %s is neither a UF2 family's name, such as STM32F1, nor its "
+                     "number, such as 0x5ee21072",
+            o->family);
+        return EX_USAGE;
+    }
+    for (int i = 0; i < o->arg_count; i++) {
+        struct image part;
+        int error = read_part(&part, o->args[i], o, kind->format == IMAGE_RAW);
+        if (error)
+            return error;
+        take_over(whole, &part, o);
+        image_free(&part);
+    }
+    return write_whole(whole, kind, o);
 }
 
 int cmd_pack(const struct options *options)
 {
     struct image whole;
     struct options o = *options;
-    image_init(&whole, IMAGE_DFUSE);
-    if (!o.output) { /* pack OUT.dfu FILE … */
+    if (!o.output) { /* pack OUT FILE … */
         o.output = o.args[0];
         o.args++;
         o.arg_count--;
@@ -98,17 +158,8 @@ int cmd_pack(const struct options *options)
         return EX_USAGE;
     }
     report_setup(o.quiet, strcmp(o.output, "-") == 0);
-    int error = 0;
-    for (int i = 0; i < o.arg_count && !error; i++) {
-        struct image part;
-        error = read_part(&part, o.args[i], &o);
-        if (error)
-            break;
-        take_over(&whole, &part, &o);
-        image_free(&part);
-    }
-    if (!error)
-        error = write_whole(&whole, &o);
+    image_init(&whole, IMAGE_DFUSE);
+    int error = pack(&whole, &o);
     image_free(&whole);
     return error;
 }

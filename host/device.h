@@ -6,11 +6,12 @@
 #define HOST_DEVICE_H
 
 #include "core/memory_map.h"
+#include "host/transfer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { DEVICE_ALTS = 16, DEVICE_TEXT = 384, DEVICE_TRANSFER_MAX = 4096 };
+enum { DEVICE_ALTS = 16, DEVICE_TEXT = 384, DEVICE_TRANSFER_MAX = TRANSFER_MAX };
 
 struct device_alt { /* an alternate setting: one memory */
     uint8_t number;

@@ -14,6 +14,11 @@ enum {
     ERASE_BUSY_MS = 35000, /* one sector: 128 KB take an F4 up to 4 s at low voltage */
     WRITE_BUSY_MS = 20000,
     COMMAND_BUSY_MS = 10000,
+    MASS_BUSY_MS = 120000, /* 2 MB of an F4 take up to 32 s; external flash minutes */
+    F405_POLL_MS = 100, /* what the F405's ROM names for a mass erase, during which it does not … */
+    F405_MASS_MS = 35000, /* … answer; this long dfu-util has been waiting since 0.8 */
+    KICK_MS = 10000, /* no sector takes so long; after that the H7's ROM never ends by itself */
+    KICK_TRIES = 4,
     STALLED_STATUS_TRIES = 10, /* the L4's ROM STALLs while it erases: 50 ms, 100, 200, … */
     STALLED_STATUS_MS = 50,
     STALLED_STATUS_MAX_MS = 1000,
@@ -91,7 +96,7 @@ void engine_add_task(struct engine *e, struct engine_task task)
 
 /* --- words for messages -------------------------------------------------------------------------- */
 
-static const char *state_name(uint8_t state)
+const char *engine_state_name(uint8_t state)
 {
     static const char *const names[] = {"appIDLE", "appDETACH", "dfuIDLE", "dfuDNLOAD-SYNC",
         "dfuDNBUSY", "dfuDNLOAD-IDLE", "dfuMANIFEST-SYNC", "dfuMANIFEST", "dfuMANIFEST-WAIT-RESET",
@@ -182,7 +187,7 @@ static void fail_state(struct engine *e)
     engine_fail(e, ENGINE_PROTOCOL,
         "the board is in state %u (%s) when it should %s 0x%08x; unplug it, plug "
         "it in and start again",
-        e->state, state_name(e->state), task_of(e)->what, step_addr(e));
+        e->state, engine_state_name(e->state), task_of(e)->what, step_addr(e));
 }
 
 /* --- GETSTATUS ----------------------------------------------------------------------------------- */
@@ -198,6 +203,11 @@ static bool take_status(struct engine *e, int result)
         return false;
     e->status = e->reply[0];
     e->state = e->reply[4];
+    if (!e->found) {
+        e->found = true;
+        e->found_state = e->state;
+        e->found_status = e->status;
+    }
     return true;
 }
 
@@ -210,7 +220,7 @@ static void pause_or_give_up(struct engine *e, uint32_t bound_ms)
         engine_fail(e, ENGINE_PROTOCOL,
             "the board is still busy (%s) %u s after it was asked to %s 0x%08x; "
             "unplug it, plug it in and start again",
-            state_name(e->state), bound_ms / 1000, task_of(e)->what, step_addr(e));
+            engine_state_name(e->state), bound_ms / 1000, task_of(e)->what, step_addr(e));
         return;
     }
     ask_pause(e, ms < left ? ms : left);
@@ -333,16 +343,56 @@ static void idle_result(struct engine *e, int result)
     }
 }
 
+static void add_blank_check(struct engine *e);
+
 static void dnload_begin(struct engine *e)
 {
     const struct engine_task *task = task_of(e);
-    memcpy(e->buffer, task->value ? task->data : task->command, task->size);
+    memcpy(e->buffer, task->data ? task->data : task->command, task->size);
     ask_transfer(e, USB_CLASS | USB_INTERFACE, DFU_DNLOAD, task->value, e->device->interface,
         e->buffer, task->size, CONTROL_MS, TURN_REQUEST);
 }
 
+static bool is_erase(const struct engine_task *task, uint16_t size)
+{
+    return !task->data && task->command[0] == DFUSE_ERASE && task->size == size;
+}
+
+/* The H7's ROM stays dfuDNBUSY for ever after erasing a sector of its second bank. CLRSTATUS brings it to
+ * dfuERROR and another one to dfuIDLE; the erase has happened, which is looked at. */
+static bool wants_kick(const struct engine *e)
+{
+    return is_erase(task_of(e), 5) && !e->kicked && e->waited_ms >= KICK_MS;
+}
+
+static void kick(struct engine *e)
+{
+    e->kicked = true;
+    e->tries = 0;
+    ask_dfu(e, DFU_CLRSTATUS, TURN_REPAIR);
+}
+
+/* True if the status belongs to a device that was kicked, and was dealt with. */
+static bool kicked_status(struct engine *e)
+{
+    if (!e->kicked)
+        return false;
+    if (e->state == DFU_ERROR && e->tries++ < KICK_TRIES) {
+        ask_dfu(e, DFU_CLRSTATUS, TURN_REPAIR);
+        return true;
+    }
+    if (e->state != DFU_IDLE)
+        return false;
+    e->status = DFU_OK;
+    add_blank_check(e);
+    task_done(e);
+    return true;
+}
+
 static void dnload_status(struct engine *e)
 {
+    if (kicked_status(e))
+        return;
     if (e->state == DFU_ERROR || e->status != DFU_OK) {
         fail_refused(e);
         return;
@@ -353,7 +403,12 @@ static void dnload_status(struct engine *e)
     }
     /* dfuDNBUSY is the rule; dfuDNLOAD-SYNC is what a device after the letter of DFU 1.1 says; one that
      * is done already may say so. */
-    if (e->state == DFU_DNBUSY || e->state == DFU_DNLOAD_SYNC)
+    bool busy = e->state == DFU_DNBUSY || e->state == DFU_DNLOAD_SYNC;
+    if (busy && is_erase(task_of(e), 1) && poll_ms(e) == F405_POLL_MS && !e->waited_ms)
+        ask_pause(e, F405_MASS_MS);
+    else if (busy && wants_kick(e))
+        kick(e);
+    else if (busy)
         pause_or_give_up(e, task_of(e)->busy_ms);
     else if (e->state == DFU_DNLOAD_IDLE || e->state == DFU_IDLE)
         task_done(e);
@@ -381,8 +436,14 @@ static void dnload_result(struct engine *e, int result)
         else
             fail_state(e);
         return;
-    case TURN_PAUSE:
     case TURN_REPAIR:
+        if (result < 0 && result != TRANSFER_STALL) {
+            fail_link(e, result);
+            return;
+        }
+        ask_status(e, STATUS_MS);
+        return;
+    case TURN_PAUSE:
     case TURN_RESET:
         ask_status(e, STATUS_MS);
         return;
@@ -407,9 +468,28 @@ static void compare(struct engine *e, const struct plan_step *step, uint32_t siz
         }
 }
 
+/* Erased memory is all ones, on some chips all zeros. */
+static void check_blank(struct engine *e, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (e->buffer[i] != e->buffer[0] || (e->buffer[0] != 0xFF && e->buffer[0] != 0)) {
+            engine_fail(e, ENGINE_PROTOCOL,
+                "the board did not finish erasing the sector at 0x%08x; unplug it, plug it in and "
+                "start again",
+                step_addr(e));
+            return;
+        }
+    e->state = DFU_UPLOAD_IDLE;
+    task_done(e);
+}
+
 static void upload_done(struct engine *e, uint32_t size)
 {
     const struct plan_step *step = &e->plan->steps[e->current];
+    if (task_of(e)->blank) {
+        check_blank(e, size);
+        return;
+    }
     e->state = size < step->size ? DFU_IDLE : DFU_UPLOAD_IDLE;
     if (size < step->size && !step->may_end) {
         engine_fail(e, ENGINE_PROTOCOL, "the board gave only %u of %u bytes at 0x%08x", size,
@@ -452,7 +532,7 @@ static void upload_result(struct engine *e, int result)
  */
 static void leave_begin(struct engine *e)
 {
-    ask_transfer(e, USB_CLASS | USB_INTERFACE, DFU_DNLOAD, DFUSE_FIRST_BLOCK, e->device->interface,
+    ask_transfer(e, USB_CLASS | USB_INTERFACE, DFU_DNLOAD, task_of(e)->value, e->device->interface,
         NULL, 0, CONTROL_MS, TURN_REQUEST);
 }
 
@@ -477,6 +557,11 @@ static void leave_status(struct engine *e)
         e->asked = true;
         return;
     }
+    if (e->plan->plain &&
+        e->state == DFU_IDLE) { /* a manifestation-tolerant device is ready again */
+        left(e, ENGINE_STAYED);
+        return;
+    }
     bool announced = e->departure == ENGINE_ANNOUNCED;
     if (e->waited_ms >= (announced ? (uint32_t)ENGINE_SETTLE_MS : (uint32_t)LEAVE_BUSY_MS)) {
         if (announced)
@@ -485,7 +570,7 @@ static void leave_status(struct engine *e)
             engine_fail(e, ENGINE_PROTOCOL,
                 "the board stays in its bootloader (%s) although it was told to "
                 "start the program at 0x%08x; reset it by hand",
-                state_name(e->state), step_addr(e));
+                engine_state_name(e->state), step_addr(e));
         return;
     }
     uint32_t ms = poll_ms(e) > LEAVE_POLL_MS ? poll_ms(e) : LEAVE_POLL_MS;
@@ -520,6 +605,46 @@ static void leave_result(struct engine *e, int result)
     }
 }
 
+/* Read Unprotect: dfuDNBUSY, then the device erases itself and comes back as a new one; how much of that
+ * it announces differs. */
+static void unprotect_status(struct engine *e)
+{
+    if (e->state == DFU_ERROR || e->refused)
+        fail_refused(e);
+    else if (e->state == DFU_DNBUSY || e->state == DFU_DNLOAD_SYNC)
+        pause_or_give_up(e, MASS_BUSY_MS);
+    else
+        left(e, ENGINE_STAYED);
+}
+
+static void unprotect_result(struct engine *e, int result)
+{
+    switch ((enum turn)e->turn) {
+    case TURN_REQUEST:
+        e->refused = result == TRANSFER_STALL;
+        if (result < 0 && !e->refused)
+            fail_link(e, result);
+        else
+            ask_status(e, STATUS_MS);
+        return;
+    case TURN_STATUS:
+        if (result >= 0 && take_status(e, result))
+            unprotect_status(e);
+        else if (e->refused)
+            fail_link(e, TRANSFER_STALL);
+        else if (result == TRANSFER_STALL && e->tries < STALLED_STATUS_TRIES)
+            forgive_stalled_status(e);
+        else
+            left(e, ENGINE_LEFT);
+        return;
+    case TURN_PAUSE:
+    case TURN_REPAIR:
+    case TURN_RESET:
+        ask_status(e, STATUS_MS);
+        return;
+    }
+}
+
 static void descriptor_begin(struct engine *e)
 {
     memset(e->buffer, 0, sizeof e->buffer);
@@ -543,6 +668,7 @@ static const struct {
     [TASK_DNLOAD] = {dnload_begin,     dnload_result    },
     [TASK_UPLOAD] = {upload_begin,     upload_result    },
     [TASK_LEAVE] = {leave_begin,      leave_result     },
+    [TASK_UNPROTECT] = {dnload_begin,     unprotect_result },
     [TASK_DESCRIPTOR] = {descriptor_begin, descriptor_result},
 };
 
@@ -553,14 +679,19 @@ static void add_idle(struct engine *e)
     engine_add_task(e, (struct engine_task){.kind = TASK_IDLE, .what = "get ready for"});
 }
 
+/* A command alone, or, with an address, one of five bytes. */
+static struct engine_task bare_command(
+    enum engine_task_kind kind, enum dfuse_command command, uint32_t busy_ms, const char *what)
+{
+    return (struct engine_task){
+        .kind = kind, .size = 1, .command = {(uint8_t)command}, .busy_ms = busy_ms, .what = what};
+}
+
 static void add_command(
     struct engine *e, enum dfuse_command command, uint32_t addr, uint32_t busy_ms, const char *what)
 {
-    struct engine_task task = {.kind = TASK_DNLOAD,
-        .size = sizeof task.command,
-        .command = {(uint8_t)command},
-        .busy_ms = busy_ms,
-        .what = what};
+    struct engine_task task = bare_command(TASK_DNLOAD, command, busy_ms, what);
+    task.size = sizeof task.command;
     transfer_put32(task.command + 1, addr);
     engine_add_task(e, task);
 }
@@ -595,6 +726,25 @@ static uint16_t take_block(struct engine *e, const struct plan_step *step)
     return block;
 }
 
+/* Without DfuSe a file's blocks are counted from 0, and so found; a block's place is all that it has. */
+static uint16_t plain_block(const struct engine *e, const struct plan_step *step)
+{
+    return (uint16_t)(step->addr / e->device->transfer_size);
+}
+
+static void begin_plain(struct engine *e, const struct plan_step *step)
+{
+    bool down = step->kind == STEP_WRITE;
+    if (step->addr == 0 && e->state != DFU_IDLE)
+        add_idle(e);
+    engine_add_task(e, (struct engine_task){.kind = down ? TASK_DNLOAD : TASK_UPLOAD,
+                           .value = plain_block(e, step),
+                           .size = (uint16_t)step->size,
+                           .data = step->data,
+                           .busy_ms = WRITE_BUSY_MS,
+                           .what = down ? "write" : "read"});
+}
+
 static void begin_write(struct engine *e, const struct plan_step *step)
 {
     if (!counts(e, step, DFU_DNLOAD_IDLE))
@@ -627,10 +777,47 @@ static void begin_erase(struct engine *e, const struct plan_step *step)
     e->based = false; /* some devices point to the erased sector now */
 }
 
+static void begin_mass_erase(struct engine *e)
+{
+    if (e->state == DFU_UPLOAD_IDLE)
+        add_idle(e);
+    engine_add_task(e, bare_command(TASK_DNLOAD, DFUSE_ERASE, MASS_BUSY_MS, "erase all from"));
+    e->based = false;
+}
+
+/* After an erase that had to be ended by force: is the sector's beginning blank? */
+static void add_blank_check(struct engine *e)
+{
+    const struct plan_step *step = &e->plan->steps[e->current];
+    uint32_t most = e->device->transfer_size;
+    if (!(e->device->attributes & DFU_CAN_UPLOAD))
+        return;
+    add_set_address(e, step->addr);
+    add_idle(e);
+    engine_add_task(e, (struct engine_task){.kind = TASK_UPLOAD,
+                           .value = DFUSE_FIRST_BLOCK,
+                           .size = (uint16_t)(step->size < most ? step->size : most),
+                           .blank = true,
+                           .what = "read"});
+    e->based = false;
+}
+
 static void begin_leave(struct engine *e, const struct plan_step *step)
 {
-    add_set_address(e, step->addr);
-    engine_add_task(e, (struct engine_task){.kind = TASK_LEAVE, .what = "start the program at"});
+    uint16_t block = DFUSE_FIRST_BLOCK;
+    if (e->plan->plain)
+        block = plain_block(e, step);
+    else
+        add_set_address(e, step->addr);
+    engine_add_task(e,
+        (struct engine_task){.kind = TASK_LEAVE, .value = block, .what = "start the program at"});
+}
+
+static void begin_unprotect(struct engine *e)
+{
+    engine_add_task(e, bare_command(TASK_UNPROTECT, DFUSE_READ_UNPROTECT, MASS_BUSY_MS,
+                           "remove the read protection of"));
+    e->based = false;
 }
 
 /* Opens an alternate setting, in whatever state the device is. */
@@ -645,6 +832,10 @@ static void begin_alt(struct engine *e, uint8_t alt)
 
 static void begin_step(struct engine *e, const struct plan_step *step)
 {
+    if (e->plan->plain && step->kind != STEP_LEAVE) {
+        begin_plain(e, step);
+        return;
+    }
     switch (step->kind) {
     case STEP_ERASE:
         begin_erase(e, step);
@@ -658,6 +849,12 @@ static void begin_step(struct engine *e, const struct plan_step *step)
         return;
     case STEP_LEAVE:
         begin_leave(e, step);
+        return;
+    case STEP_MASS_ERASE:
+        begin_mass_erase(e);
+        return;
+    case STEP_UNPROTECT:
+        begin_unprotect(e);
         return;
     case STEP_KINDS:
         return;
@@ -707,8 +904,8 @@ static void work(struct engine *e)
  * After a leave there is nobody to talk to. */
 static bool close_run(struct engine *e)
 {
-    bool needless =
-        e->closed || e->plan->count == 0 || e->phase == STEP_LEAVE || e->state == DFU_IDLE;
+    bool needless = e->closed || e->plan->count == 0 || e->phase == STEP_LEAVE ||
+                    e->phase == STEP_UNPROTECT || e->state == DFU_IDLE;
     if (!needless)
         add_idle(e);
     e->closed = true;
@@ -738,7 +935,7 @@ static bool next_step(struct engine *e)
 static void begin_task(struct engine *e)
 {
     e->tries = 0;
-    e->refused = false;
+    e->refused = e->kicked = false;
     e->waited_ms = 0;
     task_table[task_of(e)->kind].begin(e);
 }

@@ -59,6 +59,7 @@ struct engine_task { /* one exchange; engine.c has a table of how each kind goes
         TASK_DNLOAD,     /* DNLOAD and polling until it is done */
         TASK_UPLOAD,     /* UPLOAD */
         TASK_LEAVE,      /* DNLOAD of nothing, and seeing it off */
+        TASK_UNPROTECT,  /* a command after which the device erases itself and resets */
         TASK_DESCRIPTOR, /* GET_DESCRIPTOR, for inspect.c */
     } kind;
     uint16_t value; /* wValue: block, or descriptor type and index */
@@ -68,6 +69,7 @@ struct engine_task { /* one exchange; engine.c has a table of how each kind goes
     const uint8_t *data;
     uint32_t busy_ms; /* DNLOAD: how long it may stay busy */
     const char *what; /* for messages: "write to" */
+    bool blank;       /* UPLOAD: only to see whether an erase has happened */
 };
 
 struct engine {
@@ -77,7 +79,10 @@ struct engine {
     enum engine_failure failure;
     char message[ENGINE_MESSAGE];
     uint32_t received;               /* READ: bytes that came */
-    enum engine_departure departure; /* LEAVE */
+    enum engine_departure departure; /* LEAVE, UNPROTECT */
+    uint8_t state, status;           /* bState and bStatus as last heard or concluded */
+    bool found;                      /* GETSTATUS was answered; the first time with */
+    uint8_t found_state, found_status;
 
     /* Its own. */
     struct engine_ask ask;
@@ -95,10 +100,9 @@ struct engine {
     uint8_t tries;      /* of this task: repetitions that must end */
     bool refused;       /* of this task: the request was STALLed */
     uint32_t waited_ms; /* of this task */
-    uint8_t state;      /* bState as last heard or concluded */
-    uint8_t status;
-    int alt;    /* selected; -1: none yet */
-    bool based; /* the device's address pointer is known: base, */
+    bool kicked;        /* of this task: CLRSTATUS was sent to end a busy that does not end */
+    int alt;            /* selected; -1: none yet */
+    bool based;         /* the device's address pointer is known: base, */
     uint32_t base;
     uint32_t next_block; /* and the next block of counting */
     uint16_t language;   /* wIndex for strings */
@@ -119,5 +123,8 @@ const struct engine_ask *engine_next(struct engine *engine);
 /* The outcome of what was asked: TRANSFER: count of bytes or enum transfer_error; RESET: 0 or
  * enum transfer_error; WAIT: anything. */
 void engine_result(struct engine *engine, int result);
+
+/* bState in words, as the standard has them: "dfuIDLE". */
+const char *engine_state_name(uint8_t state);
 
 #endif

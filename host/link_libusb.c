@@ -12,6 +12,11 @@ struct libusb_link {
     libusb_context *context;
     libusb_device_handle *handle;
     int claimed; /* interface number, or -1 */
+    struct libusb_transfer *transfer;
+    uint8_t buffer[USB_SETUP_SIZE + TRANSFER_MAX], *data;
+    int completed; /* libusb's callback was called */
+    bool settled;  /* there is a result without a transfer */
+    int result;
 };
 
 static struct libusb_link *mine(struct link *link)
@@ -49,6 +54,25 @@ static int translate(int error)
 static int complain(struct libusb_link *l, const char *what, int error)
 {
     snprintf(l->link.why, sizeof l->link.why, "%s: %s", what, libusb_strerror(error));
+    return translate(error);
+}
+
+/* Each of these has its own cure. */
+static int complain_open(struct libusb_link *l, int error)
+{
+    const char *what = NULL;
+    if (error == LIBUSB_ERROR_ACCESS)
+        what = "the operating system does not let you; caboose udev prints the rule that does";
+    else if (error == LIBUSB_ERROR_BUSY)
+        what = "another program is using it; close that and try again";
+    else if (error == LIBUSB_ERROR_NO_DEVICE || error == LIBUSB_ERROR_NOT_FOUND)
+        what = "it went away; check the cable";
+    else if (error == LIBUSB_ERROR_NOT_SUPPORTED)
+        what = "its driver is not WinUSB; give it that one (with Zadig, https://zadig.akeo.ie) and "
+               "plug it in again";
+    if (!what)
+        return complain(l, "cannot open the board", error);
+    snprintf(l->link.why, sizeof l->link.why, "%s", what);
     return translate(error);
 }
 
@@ -91,6 +115,7 @@ static void describe(libusb_device *device, struct link_device *info)
     info->vendor = descriptor.idVendor;
     info->product = descriptor.idProduct;
     info->dfu = has_dfu(device);
+    info->number = libusb_get_device_address(device);
     describe_path(device, info->path, sizeof info->path);
 }
 
@@ -143,7 +168,7 @@ static int open_device(struct link *link, const struct link_device *device)
             error = libusb_open(all[i], &l->handle);
     }
     libusb_free_device_list(all, 1);
-    return error ? complain(l, "cannot open the board", error) : 0;
+    return error ? complain_open(l, error) : 0;
 }
 
 static int claim(struct libusb_link *l, int interface)
@@ -157,11 +182,25 @@ static int claim(struct libusb_link *l, int interface)
     return 0;
 }
 
-static int control(
+/* Answers that need no waiting are kept for over(). */
+static int settle(struct libusb_link *l, int result)
+{
+    l->settled = true;
+    l->result = result;
+    return 0;
+}
+
+static void LIBUSB_CALL finished(struct libusb_transfer *transfer)
+{
+    *(int *)transfer->user_data = 1;
+}
+
+static int submit(
     struct link *link, const uint8_t setup[USB_SETUP_SIZE], uint8_t *data, unsigned timeout_ms)
 {
     struct libusb_link *l = mine(link);
     uint16_t value = transfer_get16(setup + 2), index = transfer_get16(setup + 4);
+    uint16_t size = transfer_get16(setup + 6);
     if (!l->handle)
         return TRANSFER_GONE;
     if ((setup[0] & USB_RECIPIENT) == USB_INTERFACE) {
@@ -172,11 +211,74 @@ static int control(
     /* The operating system keeps account of alternate settings, so it must hear of this one. */
     if (setup[0] == USB_INTERFACE && setup[1] == USB_SET_INTERFACE) {
         int error = libusb_set_interface_alt_setting(l->handle, index, value);
-        return error ? translate(error) : 0;
+        return error ? translate(error) : settle(l, 0);
     }
-    int result = libusb_control_transfer(
-        l->handle, setup[0], setup[1], value, index, data, transfer_get16(setup + 6), timeout_ms);
-    return result < 0 ? translate(result) : result;
+    memcpy(l->buffer, setup, USB_SETUP_SIZE);
+    if (!(setup[0] & USB_IN) && size)
+        memcpy(l->buffer + USB_SETUP_SIZE, data, size);
+    l->data = data;
+    l->completed = 0;
+    libusb_fill_control_transfer(
+        l->transfer, l->handle, l->buffer, finished, &l->completed, timeout_ms);
+    int error = libusb_submit_transfer(l->transfer);
+    return error ? translate(error) : 0;
+}
+
+static int outcome(const struct libusb_transfer *transfer)
+{
+    switch (transfer->status) {
+    case LIBUSB_TRANSFER_COMPLETED:
+        return transfer->actual_length;
+    case LIBUSB_TRANSFER_STALL:
+        return TRANSFER_STALL;
+    case LIBUSB_TRANSFER_TIMED_OUT:
+        return TRANSFER_TIMEOUT;
+    case LIBUSB_TRANSFER_NO_DEVICE:
+        return TRANSFER_GONE;
+    case LIBUSB_TRANSFER_ERROR:
+    case LIBUSB_TRANSFER_CANCELLED:
+    case LIBUSB_TRANSFER_OVERFLOW:
+        break;
+    }
+    return TRANSFER_IO;
+}
+
+static bool over(struct link *link, int *result)
+{
+    struct libusb_link *l = mine(link);
+    struct timeval now = {0};
+    if (l->settled) {
+        l->settled = false;
+        *result = l->result;
+        return true;
+    }
+    libusb_handle_events_timeout_completed(l->context, &now, &l->completed);
+    if (!l->completed)
+        return false;
+    *result = outcome(l->transfer);
+    if (*result > 0 && l->buffer[0] & USB_IN)
+        memcpy(l->data, l->buffer + USB_SETUP_SIZE, (size_t)*result);
+    return true;
+}
+
+/* libusb tells its time-outs through a descriptor of their own where the system has such a thing. */
+static int descriptors(struct link *link, struct pollfd *fds, int room, int *timeout_ms)
+{
+    struct libusb_link *l = mine(link);
+    struct timeval next;
+    int count = 0;
+    const struct libusb_pollfd **all = l->context ? libusb_get_pollfds(l->context) : NULL;
+    for (int i = 0; all && all[i] && count < room; i++)
+        fds[count++] = (struct pollfd){.fd = all[i]->fd, .events = all[i]->events};
+    libusb_free_pollfds(all);
+    if (l->context && libusb_get_next_timeout(l->context, &next) == 1) {
+        int ms = (int)(next.tv_sec * 1000 + (next.tv_usec + 999) / 1000);
+        if (*timeout_ms < 0 || ms < *timeout_ms)
+            *timeout_ms = ms;
+    }
+    if (l->settled)
+        *timeout_ms = 0;
+    return count;
 }
 
 static int reset(struct link *link)
@@ -189,6 +291,7 @@ static int reset(struct link *link)
 static void free_link(struct link *link)
 {
     struct libusb_link *l = mine(link);
+    libusb_free_transfer(l->transfer);
     if (l->context)
         libusb_exit(l->context);
     free(l);
@@ -197,9 +300,9 @@ static void free_link(struct link *link)
 struct link *link_libusb(void)
 {
     static const struct link_table table = {
-        list, open_device, control, reset, close_device, free_link};
+        list, open_device, submit, over, descriptors, reset, close_device, free_link};
     struct libusb_link *l = calloc(1, sizeof *l);
-    if (!l)
+    if (!l || !(l->transfer = libusb_alloc_transfer(0)))
         abort();
     l->link.table = &table;
     l->claimed = -1;

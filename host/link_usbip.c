@@ -61,6 +61,16 @@ struct usbip_link {
     char host[256], port[16];
     int fd; /* of the imported device, or -1 */
     uint32_t devid, seqnum;
+
+    /* The transfer that is under way. */
+    bool in, unlinked; /* unlinked: its time was up, the server was told */
+    uint8_t *data;
+    uint16_t size;
+    uint32_t submitted; /* its number */
+    int result;         /* if it is over although it was unlinked */
+    int64_t deadline;
+    size_t have; /* bytes of the reply */
+    uint8_t reply[URB_HEAD + TRANSFER_MAX];
 };
 
 static struct usbip_link *mine(struct link *link)
@@ -198,6 +208,7 @@ static int receive_device(int fd, struct link_device *device)
     memcpy(device->path, record + RECORD_BUSID, BUSID - 1);
     device->vendor = get16(record + RECORD_VENDOR);
     device->product = get16(record + RECORD_PRODUCT);
+    device->number = (uint8_t)get32(record + RECORD_DEVNUM);
     for (int n = record[RECORD_INTERFACES]; n; n--) {
         if (receive_all(fd, interface, sizeof interface))
             return TRANSFER_GONE;
@@ -294,22 +305,6 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* The head of the next reply, or TRANSFER_TIMEOUT if none begins before the deadline. */
-static int receive_head(int fd, uint8_t head[URB_HEAD], int64_t deadline)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    for (;;) {
-        int64_t left = deadline - now_ms();
-        int n = poll(&p, 1, left > 0 ? (int)left : 0);
-        if (n > 0)
-            return receive_all(fd, head, URB_HEAD);
-        if (n == 0)
-            return TRANSFER_TIMEOUT;
-        if (errno != EINTR)
-            return TRANSFER_GONE;
-    }
-}
-
 static int send_submit(
     struct usbip_link *l, const uint8_t setup[USB_SETUP_SIZE], const uint8_t *data)
 {
@@ -328,7 +323,6 @@ static int send_submit(
     return in ? 0 : send_all(l->fd, data, size);
 }
 
-/* Takes a transfer back. Either the server does, or its answer was under way and comes first. */
 static int send_unlink(struct usbip_link *l, uint32_t submitted)
 {
     uint8_t head[URB_HEAD] = {0};
@@ -357,64 +351,133 @@ static int translate(uint32_t status)
     }
 }
 
-/* Reads the rest of RET_SUBMIT. TRANSFER_GONE: the connection is of no use any more. */
-static int receive_data(
-    struct usbip_link *l, const uint8_t head[URB_HEAD], bool in, uint8_t *data, uint16_t size)
-{
-    uint32_t actual = get32(head + 24);
-    if (actual > size || (in && receive_all(l->fd, data, actual)))
-        return TRANSFER_GONE;
-    int error = translate(get32(head + 20));
-    return error ? error : in ? (int)actual : size;
-}
-
-/* The answer to the transfer just submitted. */
-static int await(struct usbip_link *l, bool in, uint8_t *data, uint16_t size, unsigned timeout_ms)
-{
-    uint32_t submitted = l->seqnum;
-    uint8_t head[URB_HEAD];
-    int64_t deadline = now_ms() + timeout_ms;
-    int result = TRANSFER_TIMEOUT;
-    for (bool unlinked = false;;) {
-        int error = receive_head(l->fd, head, deadline);
-        if (error == TRANSFER_TIMEOUT && !unlinked) {
-            unlinked = true;
-            deadline = now_ms() + UNLINK_MS;
-            if (send_unlink(l, submitted))
-                return TRANSFER_GONE;
-            continue;
-        }
-        if (error)
-            return TRANSFER_GONE;
-        if (get32(head) == RET_UNLINK && unlinked && get32(head + 4) == l->seqnum)
-            return result;
-        if (get32(head) != RET_SUBMIT || get32(head + 4) != submitted)
-            return TRANSFER_GONE; /* not what was asked: out of step for good */
-        result = receive_data(l, head, in, data, size);
-        if (!unlinked || result == TRANSFER_GONE)
-            return result;
-    }
-}
-
-static int control(
+static int begin(
     struct link *link, const uint8_t setup[USB_SETUP_SIZE], uint8_t *data, unsigned timeout_ms)
 {
     struct usbip_link *l = mine(link);
     if (l->fd < 0)
         return TRANSFER_GONE;
-    int result = send_submit(l, setup, data);
-    if (!result)
-        result = await(l, setup[0] & USB_IN, data, transfer_get16(setup + 6), timeout_ms);
-    if (result == TRANSFER_GONE)
+    int error = send_submit(l, setup, data);
+    if (error) {
         close_device(link);
-    return result;
+        return error;
+    }
+    l->in = setup[0] & USB_IN;
+    l->data = data;
+    l->size = transfer_get16(setup + 6);
+    l->submitted = l->seqnum;
+    l->unlinked = false;
+    l->result = TRANSFER_TIMEOUT;
+    l->have = 0;
+    l->deadline = now_ms() + timeout_ms;
+    return 0;
+}
+
+/* How many bytes the reply has that is coming in; more than there may be if it makes no sense. */
+static size_t reply_size(const struct usbip_link *l)
+{
+    if (l->have < URB_HEAD || get32(l->reply) != RET_SUBMIT || !l->in)
+        return URB_HEAD;
+    return URB_HEAD + (size_t)get32(l->reply + 24);
+}
+
+/* Takes what has come. 1: a whole reply; 0: not yet; or TRANSFER_GONE. */
+static int receive_some(struct usbip_link *l)
+{
+    while (l->have < reply_size(l)) {
+        if (reply_size(l) > URB_HEAD + (size_t)l->size)
+            return TRANSFER_GONE;
+        ssize_t n = recv(l->fd, l->reply + l->have, reply_size(l) - l->have, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return 0;
+        if (n <= 0)
+            return TRANSFER_GONE;
+        l->have += (size_t)n;
+    }
+    return 1;
+}
+
+/* What RET_SUBMIT says. */
+static int take_reply(struct usbip_link *l)
+{
+    uint32_t actual = get32(l->reply + 24);
+    int error = translate(get32(l->reply + 20));
+    if (actual > l->size)
+        return TRANSFER_GONE;
+    if (l->in && actual)
+        memcpy(l->data, l->reply + URB_HEAD, actual);
+    return error ? error : l->in ? (int)actual : l->size;
+}
+
+/* Time is up: the transfer is taken back. Either the server does that, or its answer was under way and
+ * comes first. */
+static bool late(struct usbip_link *l, int *result)
+{
+    if (now_ms() < l->deadline)
+        return false;
+    if (!l->unlinked && !send_unlink(l, l->submitted)) {
+        l->unlinked = true;
+        l->deadline = now_ms() + UNLINK_MS;
+        return false;
+    }
+    *result = TRANSFER_GONE;
+    return true;
+}
+
+/* One reply; true if it was the last. */
+static bool take(struct usbip_link *l, int *result)
+{
+    uint32_t code = get32(l->reply), number = get32(l->reply + 4);
+    l->have = 0;
+    if (code == RET_UNLINK && l->unlinked && number == l->seqnum) {
+        *result = l->result;
+        return true;
+    }
+    *result = TRANSFER_GONE; /* not what was asked: out of step for good */
+    if (code != RET_SUBMIT || number != l->submitted)
+        return true;
+    *result = l->result = take_reply(l);
+    return !l->unlinked || l->result == TRANSFER_GONE;
+}
+
+static bool over(struct link *link, int *result)
+{
+    struct usbip_link *l = mine(link);
+    bool finished = false;
+    while (!finished) {
+        int whole = receive_some(l);
+        if (whole == 0 && !late(l, result))
+            return false;
+        finished = whole != 1 || take(l, result);
+        if (whole < 0)
+            *result = whole;
+    }
+    if (*result == TRANSFER_GONE)
+        close_device(link);
+    return true;
+}
+
+static int descriptors(struct link *link, struct pollfd *fds, int room, int *timeout_ms)
+{
+    struct usbip_link *l = mine(link);
+    int64_t left = l->deadline - now_ms();
+    if (left < 0)
+        left = 0;
+    if (*timeout_ms < 0 || left < *timeout_ms)
+        *timeout_ms = (int)left;
+    if (room < 1 || l->fd < 0)
+        return 0;
+    fds[0] = (struct pollfd){.fd = l->fd, .events = POLLIN};
+    return 1;
 }
 
 /* Linux's server takes a hub's request for a port reset (SET_FEATURE, PORT_RESET) as one for this device. */
 static int reset(struct link *link)
 {
     static const uint8_t setup[USB_SETUP_SIZE] = {0x23, 3, 4, 0, 0, 0, 0, 0};
-    int result = control(link, setup, NULL, 5000);
+    int result = link_control(link, setup, NULL, 5000);
     return result < 0 ? result : 0;
 }
 
@@ -442,7 +505,7 @@ static void split(struct usbip_link *l, const char *server)
 struct link *link_usbip(const char *server)
 {
     static const struct link_table table = {
-        list, open_device, control, reset, close_device, free_link};
+        list, open_device, begin, over, descriptors, reset, close_device, free_link};
     struct usbip_link *l = calloc(1, sizeof *l);
     if (!l)
         abort();

@@ -1,38 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* caboose: flashes any DfuSe device. Exit codes are those of sysexits.h. */
-#include "host/cmd.h"
+#include "host/commands.h"
+#include "host/dfu_util.h"
 #include "host/report.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 
-#define WHICH "udSpa" /* options that choose a board */
-
-// clang-format off
-static const struct command {
-    const char *name;
-    int (*run)(const struct options *options);
-    const char *arguments;
-    int least, most; /* how many arguments */
-    const char *letters;
-    const char *summary;
-} commands[] = {
-    {"list",  cmd_list,  "",                 0, 0,   "udSpjh",         "show the boards that are there"},
-    {"info",  cmd_info,  "",                 0, 0,   "udSpwh",         "show one board and its memory"},
-    {"flash", cmd_flash, "FILE",             1, 1,   WHICH "AVLfwqh",  "write a program (ELF, Intel HEX, .dfu or raw), verify it and start it"},
-    {"read",  cmd_read,  "FILE",             0, 1,   WHICH "Asowqh",   "read memory into a file"},
-    {"erase", cmd_erase, "",                 0, 0,   WHICH "Aswqh",    "erase everything that can be written, or a range"},
-    {"leave", cmd_leave, "",                 0, 0,   WHICH "Awqh",     "start the program that is on the board"},
-    {"pack",  cmd_pack,  "OUT FILE[@ADDR]…", 1, 255, "dAoaqh",         "make a .dfu file"},
-};
-// clang-format on
-
-enum { COMMANDS = sizeof commands / sizeof commands[0] };
-
 static const struct command *find(const char *name)
 {
-    for (size_t i = 0; i < COMMANDS; i++)
+    for (size_t i = 0; i < command_count; i++)
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
     return NULL;
@@ -41,11 +19,13 @@ static const struct command *find(const char *name)
 static void help_all(void)
 {
     printf("caboose " CABOOSE_VERSION ": flash STM32 boards and other DfuSe devices over USB\n\n");
-    for (size_t i = 0; i < COMMANDS; i++)
-        printf("  caboose %-6s %-18s %s\n", commands[i].name, commands[i].arguments,
+    for (size_t i = 0; i < command_count; i++) /* "…" is three bytes, and one column */
+        printf("  caboose %-10s %-*s %s\n", commands[i].name,
+            strstr(commands[i].arguments, "…") ? 18 : 16, commands[i].arguments,
             commands[i].summary);
-    printf("  caboose help   COMMAND            a command's options\n\n"
-           "  caboose flash firmware.elf        is all that one board needs\n");
+    printf("  caboose dfu-util   OPTIONS          what dfu-util does\n"
+           "  caboose help       COMMAND          a command's options\n\n"
+           "  caboose flash firmware.elf          is all that one board needs\n");
 }
 
 static int help_one(const struct command *command)
@@ -58,8 +38,12 @@ static int help_one(const struct command *command)
 
 static int complain_command(const char *name)
 {
-    report_error(
-        "%s is not a command; there are: list info flash read erase leave pack help", name);
+    char all[256] = "";
+    for (size_t i = 0; i < command_count; i++) {
+        size_t used = strlen(all);
+        snprintf(all + used, sizeof all - used, " %s", commands[i].name);
+    }
+    report_error("%s is not a command; there are:%s dfu-util help", name, all);
     return EX_USAGE;
 }
 
@@ -86,12 +70,16 @@ static int run(const struct command *command, int argc, char **argv)
             command->arguments, command->name);
         return EX_USAGE;
     }
-    report_setup(options.quiet, false);
+    report_setup(options.quiet || options.json, false);
     return command->run(&options);
 }
 
 int main(int argc, char **argv)
 {
+    if (argc > 0 && dfu_util_is(argv[0]))
+        return dfu_util(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "dfu-util") == 0)
+        return dfu_util(argc - 1, argv + 1);
     if (argc < 2) {
         help_all();
         return EX_USAGE;

@@ -13,24 +13,29 @@
 // clang-format off
 static const struct row {
     char id;
-    bool has_short; /* the id is also its short form */
-    const char *name, *argument, *help;
+    char short_form; /* 0: none */
+    const char *name, *argument, *help; /* help NULL: another name of the row before */
 } rows[] = {
-    {'u', false, "usbip",     "HOST[:PORT]", "a board that a USB/IP server offers (port 3240), such as caboose-sim"},
-    {'d', true,  "device",    "VID:PID",     "only a board with these ids"},
-    {'S', true,  "serial",    "SERIAL",      "only the board with this serial number"},
-    {'p', true,  "path",      "PATH",        "only the board that is plugged in here, as list shows"},
-    {'a', true,  "alt",       "NUMBER",      "this alternate setting (memory) instead of the one with the address"},
-    {'A', false, "address",   "0xADDRESS",   "where a raw file goes, or where to begin"},
-    {'s', true,  "size",        "BYTES",       "how much; K and M are understood"},
-    {'V', false, "no-verify", NULL,          "do not read back and compare"},
-    {'L', false, "no-leave",  NULL,          "stay in the bootloader; do not start the program"},
-    {'f', false, "force",     NULL,          "although the file looks wrong for the board"},
-    {'w', true,  "wait",      "[=SECONDS]",  "wait for the board to appear"},
-    {'o', true,  "output",    "FILE",        "where to write; - is standard output"},
-    {'j', false, "json",      NULL,          "for programs to read"},
-    {'q', true,  "quiet",     NULL,          "say nothing but errors"},
-    {'h', true,  "help",      NULL,          "this help"},
+    {'d', 'd', "device",    "WHICH",       "the board with this SERIAL, VID:PID or PATH"},
+    {'D', 'd', "device",    "VID:PID",     "for which boards the file is; 0483:df11"},
+    {'m', 0,   "all",       NULL,          "every board that is there, all at once"},
+    {'w', 'w', "wait",      "[=SECONDS]",  "wait for the board, also if it goes half-way"},
+    {'u', 0,   "usbip",     "HOST[:PORT]", "boards that a USB/IP server offers, port 3240"},
+    {'a', 'a', "alt",       "NUMBER",      "this memory (alternate setting), as info shows"},
+    {'A', 0,   "at",        "ADDR",        "where a raw file goes, or where to begin"},
+    {'A', 0,   "address",   "ADDR",        NULL},
+    {'s', 's', "size",      "BYTES",       "how much; K and M are understood"},
+    {'n', 'n', "dry-run",   NULL,          "look and show the plan; change nothing"},
+    {'r', 0,   "rewrite",   NULL,          "write what is there already, too"},
+    {'V', 0,   "no-verify", NULL,          "do not read back and compare"},
+    {'L', 0,   "no-leave",  NULL,          "stay in the bootloader; do not start the program"},
+    {'f', 0,   "force",     NULL,          "although it looks wrong for the board"},
+    {'o', 'o', "output",    "FILE",        "where to write; - is standard output"},
+    {'t', 0,   "format",    "KIND",        "of what is made: dfu hex srec uf2 raw suffix"},
+    {'y', 0,   "family",    "NAME",        "the chip that a UF2 file is for, as STM32F1"},
+    {'j', 0,   "json",      NULL,          "for programs to read"},
+    {'q', 'q', "quiet",     NULL,          "say nothing but errors"},
+    {'h', 'h', "help",      NULL,          "this help"},
 };
 // clang-format on
 
@@ -56,9 +61,9 @@ static void make_tables(
                    : is_optional(row) ? optional_argument
                                       : required_argument;
         longs[count++] = (struct option){row->name, kind, NULL, ID_BASE + row->id};
-        if (!row->has_short)
+        if (!row->short_form)
             continue;
-        *shorts++ = row->id;
+        *shorts++ = row->short_form;
         for (int colons = kind; colons; colons--)
             *shorts++ = ':';
     }
@@ -107,6 +112,35 @@ static bool parse_ids(const char *text, int *vendor, int *product)
     return true;
 }
 
+/* VID:PID is told from a serial number by its form. */
+static bool take_device(struct options *o, const char *argument)
+{
+    o->device = argument;
+    if (!parse_ids(argument, &o->vendor, &o->product))
+        o->vendor = o->product = OPTIONS_ANY;
+    return argument[0] != '\0';
+}
+
+static bool take_server(struct options *o, const char *argument)
+{
+    if (!argument[0] || argument[0] == ':' || o->usbip_count == OPTIONS_SERVERS)
+        return false;
+    o->usbip[o->usbip_count++] = argument;
+    return true;
+}
+
+bool options_may_mean(const struct options *o, const struct link_device *d)
+{
+    return o->vendor == OPTIONS_ANY || (o->vendor == d->vendor && o->product == d->product);
+}
+
+bool options_mean(const struct options *o, const struct link_device *d, const char *serial)
+{
+    if (!o->device || o->vendor != OPTIONS_ANY)
+        return options_may_mean(o, d);
+    return strcmp(o->device, d->path) == 0 || strcmp(o->device, serial) == 0;
+}
+
 static bool parse_count(const char *text, int *value)
 {
     char *end;
@@ -121,15 +155,19 @@ static bool take(struct options *o, int id, const char *argument)
 {
     switch (id) {
     case 'u':
-        o->usbip = argument;
-        return argument[0] && argument[0] != ':';
+        return take_server(o, argument);
     case 'd':
-        return parse_ids(argument, &o->vendor, &o->product);
-    case 'S':
-        o->serial = argument;
+        return take_device(o, argument);
+    case 'D':
+        return take_device(o, argument) && o->vendor != OPTIONS_ANY;
+    case 'm':
+        o->all = true;
         return true;
-    case 'p':
-        o->path = argument;
+    case 'n':
+        o->dry_run = true;
+        return true;
+    case 'r':
+        o->rewrite = true;
         return true;
     case 'a':
         return parse_count(argument, &o->alt) && o->alt < 256;
@@ -153,6 +191,12 @@ static bool take(struct options *o, int id, const char *argument)
     case 'o':
         o->output = argument;
         return argument[0] != '\0';
+    case 't':
+        o->format = argument;
+        return true;
+    case 'y':
+        o->family = argument;
+        return true;
     case 'j':
         o->json = true;
         return true;
@@ -178,11 +222,18 @@ static int complain_argument(const char *command, int id, const char *argument)
     const struct row *row = row_of(id);
     if (!row)
         return EX_USAGE;
-    const char *hint = id == 'A'   ? "an address is hexadecimal: 0x08000000"
-                       : id == 'd' ? "the ids are hexadecimal: 0483:df11"
-                                   : "see caboose help";
+    const char *hint = id == 'A' ? "an address is hexadecimal: 0x08000000" : "see caboose help";
     report_error("%s: --%s %s is not %s; %s", command, row->name, argument, row->argument, hint);
     return EX_USAGE;
+}
+
+/* The option of the command that has this short form. */
+static int id_of(const char *letters, int short_form)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].short_form == short_form && strchr(letters, rows[i].id))
+            return rows[i].id;
+    return short_form;
 }
 
 int options_parse(
@@ -190,7 +241,8 @@ int options_parse(
 {
     char shorts[3 * ROWS + 3];
     struct option longs[ROWS + 1];
-    *options = (struct options){.vendor = OPTIONS_ANY,
+    *options = (struct options){.command = command,
+        .vendor = OPTIONS_ANY,
         .product = OPTIONS_ANY,
         .alt = OPTIONS_ANY,
         .wait_s = OPTIONS_FOREVER};
@@ -203,7 +255,7 @@ int options_parse(
                 command, argv[optind - 1], command);
             return EX_USAGE;
         }
-        int id = c >= ID_BASE ? c - ID_BASE : c;
+        int id = c >= ID_BASE ? c - ID_BASE : id_of(letters, c);
         if (!take(options, id, optarg))
             return complain_argument(command, id, optarg);
     }
@@ -212,15 +264,22 @@ int options_parse(
     return 0;
 }
 
+void options_each(const char *letters, options_visit *visit, void *context)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (rows[i].help && strchr(letters, rows[i].id))
+            visit(context, rows[i].short_form, rows[i].name, rows[i].argument, rows[i].help);
+}
+
 void options_help(const char *letters)
 {
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *row = &rows[i];
-        if (!strchr(letters, row->id))
+        if (!row->help || !strchr(letters, row->id))
             continue;
         char left[64], dash[8] = "   ";
-        if (row->has_short)
-            snprintf(dash, sizeof dash, "-%c,", row->id);
+        if (row->short_form)
+            snprintf(dash, sizeof dash, "-%c,", row->short_form);
         snprintf(left, sizeof left, "%s --%s%s%s", dash, row->name,
             row->argument && !is_optional(row) ? " " : "", row->argument ? row->argument : "");
         printf("  %-27s %s\n", left, row->help);

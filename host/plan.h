@@ -9,6 +9,8 @@
  *     if (plan_flash(&plan, &device, &image, &options, why)) { … why … }
  *     … engine_run(&engine, &device, &plan) …
  *     plan_free(&plan);
+ *
+ * Every function starts with an empty plan and leaves an empty one behind when it fails.
  */
 #ifndef HOST_PLAN_H
 #define HOST_PLAN_H
@@ -18,7 +20,16 @@
 
 enum { PLAN_ERROR_SIZE = 512, PLAN_ANY_ALT = -1 };
 
-enum step_kind { STEP_ERASE, STEP_WRITE, STEP_VERIFY, STEP_READ, STEP_LEAVE, STEP_KINDS };
+enum step_kind {
+    STEP_ERASE,
+    STEP_WRITE,
+    STEP_VERIFY,
+    STEP_READ,
+    STEP_LEAVE,
+    STEP_MASS_ERASE, /* of all that the board thinks fit, its bootloader included if it is in flash */
+    STEP_UNPROTECT, /* Read Unprotect: the board erases itself and resets (AN3156 §5.4) */
+    STEP_KINDS
+};
 
 struct plan_step {
     enum step_kind kind;
@@ -26,27 +37,60 @@ struct plan_step {
     bool may_end; /* READ: memory may end earlier than the map says */
     uint32_t addr,
         size; /* ERASE: a sector; WRITE, VERIFY, READ: at most wTransferSize; LEAVE: the base */
-    const uint8_t *data; /* WRITE, VERIFY: borrowed from the image */
+    const uint8_t *data; /* WRITE, VERIFY: the plan's or the image's */
     uint8_t *into;       /* READ: the caller's */
+};
+
+/* A sector that the image touches, and what becomes of it. Neither erased nor written: it is right. */
+struct plan_page {
+    uint32_t addr, size;
+    uint8_t alt;
+    bool erase, write;
+    uint32_t covered; /* bytes that are the image's */
+    uint32_t kept;    /* bytes that are not, hold something, and are written back */
+    uint32_t lost; /* bytes that are not, and will be erased because nobody knows what they hold */
 };
 
 struct plan {
     struct plan_step *steps;
     size_t count;
     uint64_t bytes[STEP_KINDS]; /* how much there is to do of each kind */
-    bool unverifiable;          /* verification was wanted, but the board cannot be read */
+    struct plan_page *pages;    /* FLASH: in the order of addresses, page_count of them */
+    size_t page_count;
+    bool unverifiable; /* verification was wanted, but the board cannot be read */
+    bool failed;       /* for lack of memory; no plan is handed out then */
+    bool plain;        /* DFU 1.1 without addresses: a step's addr is an offset in the file */
+    void **owned;      /* what steps point to, owned_count of them */
+    size_t owned_count;
 };
 
 struct plan_options {
     int alt; /* PLAN_ANY_ALT: as the file says, else by address */
     bool verify, leave;
     uint32_t start; /* LEAVE: the application's vector table */
+    const struct image
+        *contents;       /* what the board holds, as plan_survey() had it read; NULL: unknown */
+    bool rewrite;        /* erase and write what is right already, too */
+    bool distrust_blank; /* erase what reads as blank too: an erase may have been interrupted */
 };
 
-/* Erases the sectors that the image touches, all before the first byte is written (so that a device
- * can tell a finished download from a torn one), writes, compares, leaves. 0, or -1 and why. */
+/* What to read before flashing, so that what is right already can be left alone and the rest of a
+ * sector that the image covers partly can be preserved: every sector that the image touches. *contents
+ * becomes an image with room for it, which the plan's run fills; the caller frees it after the plan.
+ * A plan of no steps: nothing of it can be read. 0, or -1 and why, if the image does not fit the board. */
+int plan_survey(struct plan *plan, struct image *contents, const struct device *device,
+    const struct image *image, int alt, char why[PLAN_ERROR_SIZE]);
+
+/* Erases the sectors of the image that hold something else, all before the first byte is written (so
+ * that a device can tell a finished download from a torn one), writes them, compares them and what lies
+ * beside them, leaves. Never touches what the map calls read-only, and no sector that the image has no byte of. Of a
+ * board that holds the image already nothing is left to do but to leave. 0, or -1 and why. */
 int plan_flash(struct plan *plan, const struct device *device, const struct image *image,
     const struct plan_options *options, char why[PLAN_ERROR_SIZE]);
+
+/* Compares all of the image with what the board holds. 0, or -1 and why. */
+int plan_verify(struct plan *plan, const struct device *device, const struct image *image, int alt,
+    char why[PLAN_ERROR_SIZE]);
 
 /* Reads size bytes from addr to into; 0: as far as readable memory goes (*size is set), with
  * *into still to be given by plan_read_into(). 0, or -1 and why. */
@@ -61,6 +105,10 @@ int plan_erase(struct plan *plan, const struct device *device, int alt, uint32_t
 /* Starts the application whose vector table is at base. */
 int plan_leave(struct plan *plan, const struct device *device, int alt, uint32_t base,
     char why[PLAN_ERROR_SIZE]);
+
+/* Removes the read protection, which erases all of the board's flash. */
+int plan_unprotect(
+    struct plan *plan, const struct device *device, int alt, char why[PLAN_ERROR_SIZE]);
 
 void plan_free(struct plan *plan);
 

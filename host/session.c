@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/session.h"
+#include "host/json.h"
+#include "host/progress.h"
 #include "host/report.h"
+#include "host/udev.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +13,6 @@
 
 enum { WAIT_STEP_MS = 200 };
 
-/* --- the loop ------------------------------------------------------------------------------------ */
-
 static void sleep_ms(unsigned ms)
 {
     struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -19,268 +20,283 @@ static void sleep_ms(unsigned ms)
         ;
 }
 
-static const char *const verbs[STEP_KINDS] = {
-    [STEP_ERASE] = "erasing",
-    [STEP_WRITE] = "writing",
-    [STEP_VERIFY] = "verifying",
-    [STEP_READ] = "reading",
-};
-
-struct shown { /* what the reader has seen */
-    bool any;
-    enum step_kind phase;
-    uint64_t total;
-};
-
-static void show_end(const struct shown *shown)
+static struct link *make_link(const char *server)
 {
-    if (shown->any && verbs[shown->phase])
-        report_progress(verbs[shown->phase], shown->total, shown->total);
+    return server ? link_usbip(server) : link_libusb();
 }
 
-/* The last step of a phase is seen to be done only when the next phase begins. */
-static void show(struct shown *shown, const struct engine *e)
-{
-    if (e->total == 0 && e->phase != STEP_LEAVE)
-        return;
-    if (shown->any && shown->phase != e->phase)
-        show_end(shown);
-    *shown = (struct shown){true, e->phase, e->total};
-    if (verbs[e->phase] && e->done < e->total)
-        report_progress(verbs[e->phase], e->done, e->total);
-}
+/* --- looking ------------------------------------------------------------------------------------- */
 
-/* Lets the engine talk until it is done; what it failed of, or ENGINE_OK. */
-static enum engine_failure drive(struct link *link, struct engine *e, bool visible)
+/* Where boards are looked for, a link each: servers, or this computer. */
+struct places {
+    struct link *links[OPTIONS_SERVERS];
+    const char *servers[OPTIONS_SERVERS];
+    int count;
+};
+
+static struct places make_places(const struct options *o)
 {
-    struct shown shown = {0};
-    for (;;) {
-        const struct engine_ask *ask = engine_next(e);
-        if (visible)
-            show(&shown, e);
-        switch (ask->kind) {
-        case ENGINE_TRANSFER:
-            engine_result(e, link_control(link, ask->setup, ask->data, ask->ms));
-            break;
-        case ENGINE_WAIT:
-            sleep_ms(ask->ms);
-            engine_result(e, 0);
-            break;
-        case ENGINE_RESET:
-            engine_result(e, link_reset(link));
-            break;
-        case ENGINE_DONE:
-            show_end(&shown);
-            return ENGINE_OK;
-        case ENGINE_FAILED:
-            report_interrupted();
-            return e->failure;
-        }
+    struct places p = {.count = o->usbip_count ? o->usbip_count : 1};
+    for (int i = 0; i < p.count; i++) {
+        p.servers[i] = o->usbip_count ? o->usbip[i] : NULL;
+        p.links[i] = make_link(p.servers[i]);
     }
+    return p;
 }
 
-/* --- finding the board --------------------------------------------------------------------------- */
-
-static bool may_match(const struct options *o, const struct link_device *d)
+static void free_places(struct places *p)
 {
-    if (o->vendor != OPTIONS_ANY && (o->vendor != d->vendor || o->product != d->product))
-        return false;
-    return d->dfu && (!o->path || strcmp(o->path, d->path) == 0);
+    for (int i = 0; i < p->count; i++)
+        link_free(p->links[i]);
+    p->count = 0;
 }
 
-static struct link *make_link(const struct options *o)
+static int error_of(enum caboose_error error)
 {
-    return o->usbip ? link_usbip(o->usbip) : link_libusb();
+    return error == CABOOSE_OK ? 0 : error == CABOOSE_DENIED ? TRANSFER_DENIED : TRANSFER_IO;
 }
 
-static int inspect(struct link *link, struct session_seen *seen)
+static void inspect(struct link *link, struct session_seen *seen)
 {
-    static struct engine engine;
-    int error = link_open(link, &seen->where);
-    if (error)
-        return error;
-    engine_inspect(&engine, &seen->device);
-    enum engine_failure failure = drive(link, &engine, false);
-    return failure == ENGINE_OK ? 0 : failure == ENGINE_DENIED ? TRANSFER_DENIED : TRANSFER_IO;
+    const struct caboose_order order = {.verb = CABOOSE_INSPECT};
+    struct fleet_member member = {.link = link, .job = caboose_job_new(&order)};
+    struct fleet fleet = {.members = &member, .count = 1};
+    if (!member.job)
+        abort();
+    seen->error = link_open(link, &seen->where);
+    if (seen->error) {
+        snprintf(seen->why, sizeof seen->why, "%s", link_why(link));
+    } else {
+        fleet_run(&fleet);
+        seen->device = caboose_job_report(member.job)->board;
+        seen->error = error_of(caboose_job_report(member.job)->error);
+    }
+    caboose_job_free(member.job);
 }
 
-static void advise_permission(const struct link_device *d)
+/* Whether it may stay in the list after it was looked at. What cannot be looked at stays, unless somebody
+ * else is meant. */
+static bool is_meant(const struct options *o, const struct session_seen *s)
 {
-    report_error("no permission to use the board %04x:%04x at %s; install this udev rule and plug "
-                 "the board in "
-                 "again:",
-        d->vendor, d->product, d->path);
-    fprintf(stderr,
-        "    echo 'SUBSYSTEM==\"usb\", ATTRS{idVendor}==\"%04x\", ATTRS{idProduct}==\"%04x\", "
-        "MODE=\"0660\", "
-        "TAG+=\"uaccess\"' | sudo tee /etc/udev/rules.d/70-caboose.rules\n"
-        "    sudo udevadm control --reload\n",
-        d->vendor, d->product);
+    if (s->error)
+        return !o->device || o->vendor != OPTIONS_ANY || options_mean(o, &s->where, "");
+    return s->device.dfu && options_mean(o, &s->where, s->device.serial);
 }
 
-/* Fills *seen; count, or enum transfer_error if not even a list could be had. */
-static int look(struct session *session, const struct options *o, struct session_seen **seen)
+/* Appends to *seen, count so far; the new count, or enum transfer_error if there is not even a list. */
+static int look_at(
+    struct places *p, int place, const struct options *o, struct session_seen **seen, int count)
 {
-    struct link *link = session->link;
     struct link_device *devices;
-    int count = link_list(link, &devices), matches = 0;
-    *seen = NULL;
-    if (count < 0)
-        return count;
-    *seen = calloc((size_t)count + 1, sizeof **seen);
+    int there = link_list(p->links[place], &devices);
+    if (there < 0)
+        return there;
+    *seen = realloc(*seen, (size_t)(count + there + 1) * sizeof **seen);
     if (!*seen)
         abort();
-    for (int i = 0; i < count; i++) {
-        struct session_seen *s = &(*seen)[matches];
-        if (!may_match(o, &devices[i]))
+    for (int i = 0; i < there; i++) {
+        struct session_seen *s = &(*seen)[count];
+        if (!devices[i].dfu || !options_may_mean(o, &devices[i]))
             continue;
-        *s = (struct session_seen){.where = devices[i]};
-        s->error = inspect(link, s);
-        session->opened = (struct link_device){0};
-        if (!s->error)
-            session->opened = s->where;
-        if (!s->error && o->serial && strcmp(o->serial, s->device.serial))
-            continue;
-        if (!s->error && !s->device.dfu)
-            continue;
-        matches++;
+        *s = (struct session_seen){.server = p->servers[place], .where = devices[i]};
+        inspect(p->links[place], s);
+        count += is_meant(o, s);
     }
     free(devices);
-    return matches;
+    return count;
+}
+
+/* All places. A server that cannot be reached ends it: count is then enum transfer_error, and *why its
+ * words. */
+static int look(
+    struct places *p, const struct options *o, struct session_seen **seen, const char **why)
+{
+    int count = 0;
+    *seen = NULL;
+    for (int i = 0; i < p->count && count >= 0; i++) {
+        *why = link_why(p->links[i]);
+        count = look_at(p, i, o, seen, count);
+    }
+    return count;
 }
 
 int session_look(const struct options *options, struct session_seen **seen)
 {
-    struct session session = {.link = make_link(options)};
-    int count = look(&session, options, seen);
+    struct places places = make_places(options);
+    const char *why;
+    int count = look(&places, options, seen, &why);
     if (count < 0)
-        report_error("%s", link_why(session.link));
-    session_close(&session);
+        report_error("%s", why);
+    free_places(&places);
     return count < 0 ? -EX_UNAVAILABLE : count;
 }
+
+/* --- choosing ------------------------------------------------------------------------------------ */
 
 static bool is_usable(const struct session_seen *s)
 {
     return !s->error && !s->device.runtime;
 }
 
-static int count_usable(
-    const struct session_seen *seen, int count, const struct session_seen **which)
+static int count_usable(const struct session_seen *seen, int count)
 {
     int usable = 0;
     for (int i = 0; i < count; i++)
-        if (is_usable(&seen[i])) {
-            *which = &seen[i];
-            usable++;
-        }
+        usable += is_usable(&seen[i]);
     return usable;
 }
 
 static int complain_many(const struct session_seen *seen, int count)
 {
-    report_error("several boards are in DFU mode; choose one with --serial or --path:");
+    report_error("several boards are in DFU mode; choose one with --device, or give --all:");
     for (int i = 0; i < count; i++)
         if (is_usable(&seen[i]))
-            fprintf(stderr, "    %04x:%04x  --path %s  --serial %s\n", seen[i].where.vendor,
-                seen[i].where.product, seen[i].where.path, seen[i].device.serial);
+            fprintf(stderr, "    --device %-20s or --device %-10s %04x:%04x %s\n",
+                seen[i].device.serial[0] ? seen[i].device.serial : "(no serial)",
+                seen[i].where.path, seen[i].where.vendor, seen[i].where.product,
+                seen[i].device.name);
     return EX_USAGE;
 }
 
-static int complain_seen(const struct session_seen *s, const struct link *link)
+static int complain_permission(const struct link_device *d)
 {
-    if (s->error == TRANSFER_DENIED) {
-        advise_permission(&s->where);
-        return EX_NOPERM;
-    }
+    report_error("no permission to use the board %04x:%04x at %s; install this udev rule and plug "
+                 "the board in again:",
+        d->vendor, d->product, d->path);
+    udev_advise(stderr, d->vendor, d->product);
+    return EX_NOPERM;
+}
+
+static int complain_seen(const struct session_seen *s)
+{
+    const struct link_device *d = &s->where;
+    if (s->error == TRANSFER_DENIED)
+        return complain_permission(d);
     if (!s->error) {
         report_error("the board %04x:%04x at %s runs its application; start its bootloader (button "
-                     "or jumper, then "
-                     "reset)",
-            s->where.vendor, s->where.product, s->where.path);
+                     "or jumper, then reset)",
+            d->vendor, d->product, d->path);
         return EX_UNAVAILABLE;
     }
-    report_error("cannot use the board %04x:%04x at %s: %s", s->where.vendor, s->where.product,
-        s->where.path,
-        link_why(link)[0] ? link_why(link) : "it does not answer; unplug it and plug it in again");
+    report_error("cannot use the board %04x:%04x at %s: %s", d->vendor, d->product, d->path,
+        s->why[0] ? s->why : "it does not answer; unplug it and plug it in again");
     return EX_IOERR;
 }
 
 static int complain_none(const struct options *o)
 {
-    bool picky = o->vendor != OPTIONS_ANY || o->serial || o->path;
-    report_error("no board in DFU mode%s%s%s; %s",
-        picky ? " matches --device, --serial or --path" : " found", o->usbip ? " at " : "",
-        o->usbip ? o->usbip : "",
-        picky ? "caboose list shows what is there"
-              : "start its bootloader (button or jumper, then reset) and check the cable");
+    report_error("no board in DFU mode%s%s%s%s; %s", o->device ? " is " : " found",
+        o->device ? o->device : "", o->usbip_count ? " at " : "", o->usbip_count ? o->usbip[0] : "",
+        o->device ? "caboose list shows what is there"
+                  : "start its bootloader (button or jumper, then reset) and check the cable");
     return EX_UNAVAILABLE;
 }
 
-/* One attempt; the exit code, and whether waiting could change it. */
-static int find(struct session *session, const struct options *o, bool silent)
+/* --- opening ------------------------------------------------------------------------------------- */
+
+static void add_member(struct fleet *fleet, struct link *link, const struct session_seen *seen)
 {
+    struct fleet_member *m = &fleet->members[fleet->count++];
+    *m = (struct fleet_member){.link = link, .where = seen->where, .server = seen->server};
+    memcpy(m->serial, seen->device.serial, sizeof m->serial);
+}
+
+/* The board that was looked at last is open still; closing it and opening it again at once is more than
+ * some USB/IP servers can do. So a link stays with the last one of its place. */
+static struct link *take_link(
+    struct places *p, const struct session_seen *seen, int count, int which)
+{
+    for (int i = which + 1; i < count; i++)
+        if (seen[i].server == seen[which].server)
+            return make_link(seen[which].server);
+    for (int i = 0; i < p->count; i++)
+        if (p->servers[i] == seen[which].server && p->links[i]) {
+            struct link *link = p->links[i];
+            p->links[i] = NULL;
+            return link;
+        }
+    return make_link(seen[which].server);
+}
+
+static bool is_last_of_place(const struct session_seen *seen, int count, int which)
+{
+    for (int i = which + 1; i < count; i++)
+        if (seen[i].server == seen[which].server)
+            return false;
+    return true;
+}
+
+/* Makes members of all usable boards. */
+static int enlist(
+    struct session *session, struct places *places, struct session_seen *seen, int count)
+{
+    session->fleet.members = calloc((size_t)count, sizeof *session->fleet.members);
+    if (!session->fleet.members)
+        abort();
+    for (int i = 0; i < count; i++) {
+        if (!is_usable(&seen[i]))
+            continue;
+        struct link *link = take_link(places, seen, count, i);
+        add_member(&session->fleet, link, &seen[i]);
+        if (!is_last_of_place(seen, count, i))
+            seen[i].error = link_open(link, &seen[i].where);
+        if (seen[i].error) {
+            snprintf(seen[i].why, sizeof seen[i].why, "%s", link_why(link));
+            return complain_seen(&seen[i]);
+        }
+    }
+    return 0;
+}
+
+/* One attempt; the exit code. Silent about there being no board: waiting could change that. */
+static int find(struct session *session, struct places *places, bool silent)
+{
+    const struct options *o = session->options;
     struct session_seen *seen;
-    const struct session_seen *which = NULL;
-    int count = look(session, o, &seen);
-    int usable = count_usable(seen, count, &which), error = 0;
-    if (usable == 1) {
-        session->where = which->where;
-        session->device = which->device;
+    const char *why;
+    int count = look(places, o, &seen, &why), error = 0;
+    int usable = count_usable(seen, count);
+    if (usable == 1 || (usable > 1 && o->all)) {
+        error = enlist(session, places, seen, count);
     } else if (silent && usable == 0) {
         error = EX_UNAVAILABLE;
     } else if (usable > 1) {
         error = complain_many(seen, count);
     } else if (count < 0) {
-        report_error("%s", link_why(session->link));
+        report_error("%s", why);
         error = EX_UNAVAILABLE;
     } else {
-        error = count ? complain_seen(&seen[0], session->link) : complain_none(o);
+        error = count ? complain_seen(&seen[0]) : complain_none(o);
     }
     free(seen);
-    if (error)
-        link_close(session->link); /* others may want it while we wait */
+    for (int i = 0; i < places->count && error; i++)
+        if (places->links[i])
+            link_close(places->links[i]); /* others may want it while we wait */
     return error;
 }
 
-static int find_patiently(struct session *session, const struct options *o)
+static int find_patiently(struct session *session, struct places *places)
 {
+    const struct options *o = session->options;
     int64_t left = o->wait_s == OPTIONS_FOREVER ? INT64_MAX : (int64_t)o->wait_s * 1000;
-    int error = o->wait ? find(session, o, true) : EX_UNAVAILABLE;
+    int error = o->wait ? find(session, places, true) : EX_UNAVAILABLE;
     bool told = false;
     for (; o->wait && error == EX_UNAVAILABLE && left > 0; left -= WAIT_STEP_MS) {
         if (!told)
             report_note("waiting for a board in DFU mode");
         told = true;
         sleep_ms(WAIT_STEP_MS);
-        error = find(session, o, true);
+        error = find(session, places, true);
     }
-    return error == EX_UNAVAILABLE ? find(session, o, false) : error;
-}
-
-/* The board that was looked at last is open still; closing it and opening it again at once is more than
- * some USB/IP servers can do. */
-static int reopen(struct session *session)
-{
-    if (strcmp(session->opened.path, session->where.path) == 0)
-        return 0;
-    return link_open(session->link, &session->where);
+    return error == EX_UNAVAILABLE ? find(session, places, false) : error;
 }
 
 int session_open(struct session *session, const struct options *options)
 {
-    *session = (struct session){0};
-    session->link = make_link(options);
-    int error = find_patiently(session, options);
-    if (!error && !device_is_dfuse(&session->device)) {
-        report_error("the board %04x:%04x speaks plain DFU, without addresses; caboose needs DfuSe",
-            session->where.vendor, session->where.product);
-        error = EX_PROTOCOL;
-    }
-    int refused = error ? 0 : reopen(session);
-    if (refused) {
-        struct session_seen seen = {.where = session->where, .error = refused};
-        error = complain_seen(&seen, session->link);
-    }
+    *session = (struct session){.options = options};
+    struct places places = make_places(options);
+    int error = find_patiently(session, &places);
+    free_places(&places);
     if (error)
         session_close(session);
     return error;
@@ -288,27 +304,160 @@ int session_open(struct session *session, const struct options *options)
 
 void session_close(struct session *session)
 {
-    link_free(session->link);
-    session->link = NULL;
+    for (size_t i = 0; i < session->fleet.count; i++) {
+        caboose_job_free(session->fleet.members[i].job);
+        link_free(session->fleet.members[i].link);
+    }
+    free(session->fleet.members);
+    session->fleet = (struct fleet){0};
 }
 
-int session_run(struct session *session, struct engine *engine, const struct plan *plan)
+/* --- working ------------------------------------------------------------------------------------- */
+
+struct caboose_order session_order(const struct options *o, enum caboose_verb verb)
 {
-    engine_run(engine, &session->device, plan);
-    switch (drive(session->link, engine, true)) {
-    case ENGINE_OK:
+    return (struct caboose_order){.verb = verb,
+        .alt = o->alt,
+        .has_addr = o->has_address,
+        .addr = o->address,
+        .size = o->size,
+        .no_verify = o->no_verify,
+        .no_leave = o->no_leave,
+        .rewrite = o->rewrite,
+        .force = o->force,
+        .dry_run = o->dry_run,
+        .resume = o->wait};
+}
+
+static int exit_code(enum caboose_error error)
+{
+    switch (error) {
+    case CABOOSE_OK:
         return 0;
-    case ENGINE_DENIED:
-        advise_permission(&session->where);
+    case CABOOSE_GONE:
+    case CABOOSE_REFUSED:
+    case CABOOSE_MISMATCH:
+        return EX_IOERR;
+    case CABOOSE_DENIED:
         return EX_NOPERM;
-    case ENGINE_PROTOCOL:
-        report_error("%s", engine->message);
+    case CABOOSE_PROTOCOL:
         return EX_PROTOCOL;
-    case ENGINE_LINK:
-    case ENGINE_REFUSED:
-    case ENGINE_MISMATCH:
-        break;
+    case CABOOSE_UNFIT:
+        return EX_DATAERR;
+    case CABOOSE_MEMORY:
+        return EX_OSERR;
+    case CABOOSE_NOT_DFU:
+        return EX_UNAVAILABLE;
     }
-    report_error("%s", engine->message);
-    return EX_IOERR;
+    return EX_SOFTWARE;
+}
+
+/* What to know about flash after a failure. */
+static void tell_state(const struct caboose_report *r)
+{
+    if (r->phase == CABOOSE_LEAVING && r->plan.bytes[STEP_WRITE])
+        report_note("The file was written%s.", r->plan.bytes[STEP_VERIFY] ? " and verified" : "");
+    else if (r->changed)
+        report_note("What was on the board may be incomplete now: flash again before using it.");
+}
+
+static int tell_failure(const struct session *session, const struct fleet_member *m)
+{
+    const struct caboose_report *r = caboose_job_report(m->job);
+    bool named = r->error == CABOOSE_UNFIT && session->file;
+    if (r->error == CABOOSE_DENIED)
+        return complain_permission(&m->where);
+    report_error("%s%s%s", named ? session->file : "", named ? ": " : "", r->message);
+    tell_state(r);
+    return exit_code(r->error);
+}
+
+static int tell_one(const struct session *session, session_success *success)
+{
+    const struct fleet_member *m = &session->fleet.members[0];
+    const struct caboose_report *r = caboose_job_report(m->job);
+    char text[512];
+    if (r->error)
+        return tell_failure(session, m);
+    success(r, text, sizeof text);
+    report_result("%s", text);
+    return 0;
+}
+
+/* A line each, then how many. */
+static int tell_many(const struct session *session, session_success *success)
+{
+    size_t good = 0, count = session->fleet.count;
+    int code = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct fleet_member *m = &session->fleet.members[i];
+        const struct caboose_report *r = caboose_job_report(m->job);
+        char text[512];
+        good += r->error == CABOOSE_OK;
+        if (!code)
+            code = exit_code(r->error);
+        if (r->error)
+            snprintf(text, sizeof text, "%s", r->message);
+        else
+            success(r, text, sizeof text);
+        report_row(!r->error, m->server ? m->server : "", m->where.path, m->serial, text);
+    }
+    report_result("%zu of %zu boards done%s", good, count, good < count ? ", the rest failed" : "");
+    return code;
+}
+
+static int tell_json(const struct session *session, session_success *success)
+{
+    int code = 0;
+    for (size_t i = session->fleet.count; i-- > 0;) {
+        int one = exit_code(caboose_job_report(session->fleet.members[i].job)->error);
+        code = one ? one : code;
+    }
+    json_print_results(&session->fleet, success, exit_code);
+    return code;
+}
+
+static void give_order(struct session *session, const struct caboose_order *order)
+{
+    struct fleet *fleet = &session->fleet;
+    const struct options *o = session->options;
+    session->file = order->image ? o->args[0] : NULL;
+    for (size_t i = 0; i < fleet->count; i++) {
+        fleet->members[i].activity = FLEET_ASKING;
+        fleet->members[i].job = caboose_job_new(order);
+        if (!fleet->members[i].job)
+            abort();
+    }
+    fleet->patience_ms = o->wait_s > 0 && o->wait_s < 1000000 ? (unsigned)o->wait_s * 1000 : 0;
+}
+
+int session_run(
+    struct session *session, const struct caboose_order *order, session_success *success)
+{
+    give_order(session, order);
+    progress_run(&session->fleet);
+    if (session->options->json)
+        return tell_json(session, success);
+    return session->fleet.count == 1 ? tell_one(session, success) : tell_many(session, success);
+}
+
+int session_run_silently(struct session *session, const struct caboose_order *order)
+{
+    give_order(session, order);
+    fleet_run(&session->fleet);
+    const struct fleet_member *m = &session->fleet.members[0];
+    enum caboose_error error = caboose_job_report(m->job)->error;
+    return error && error != CABOOSE_UNFIT ? tell_failure(session, m) : 0;
+}
+
+int session_do(
+    const struct options *options, const struct caboose_order *order, session_success *success)
+{
+    struct session session;
+    int error = session_open(&session, options);
+    if (error)
+        return error;
+    error = session_run(&session, order, success);
+    session_close(&session);
+    return error;
 }

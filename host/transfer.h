@@ -37,7 +37,10 @@ enum usb_descriptor { /* USB 2.0 table 9-5 */
     USB_DESCRIPTOR_INTERFACE = 4,
 };
 
-enum { USB_SETUP_SIZE = 8 };
+enum {
+    USB_SETUP_SIZE = 8,
+    TRANSFER_MAX = 4096, /* wLength: Linux moves no more in a control transfer */
+};
 
 static inline uint16_t transfer_get16(const uint8_t *p)
 {

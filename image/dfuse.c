@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "image/dfuse.h"
+#include "image/bytes.h"
+#include "image/suffix.h"
+#include "image/why.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 enum { /* sizes and offsets of UM0391; all numbers little endian, nothing aligned */
     PREFIX_SIZE = 11,
@@ -19,79 +19,14 @@ enum { /* sizes and offsets of UM0391; all numbers little endian, nothing aligne
     TARGET_BYTES = 266,
     TARGET_ELEMENTS = 270,
     ELEMENT_SIZE = 8,
-    SUFFIX_SIZE = 16, /* offsets in the suffix */
-    SUFFIX_PRODUCT = 2,
-    SUFFIX_VENDOR = 4,
-    SUFFIX_DFU = 6,
-    SUFFIX_SIGNATURE = 8,
-    SUFFIX_LENGTH = 11,
-    SUFFIX_CRC = 12,
+    TARGETS_MAX = 255,
 };
 
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return get16(p) | (uint32_t)get16(p + 2) << 16;
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, (uint16_t)v);
-    put16(p + 2, (uint16_t)(v >> 16));
-}
-
-static uint32_t suffix_crc(const uint8_t *data, size_t size)
-{
-    return ~(uint32_t)crc32_z(0, data, size);
-}
-
-__attribute__((format(printf, 3, 4))) static int complain(
-    char why[IMAGE_ERROR_SIZE], const char *name, const char *format, ...)
-{
-    int n = snprintf(why, IMAGE_ERROR_SIZE, "%s ", name);
-    va_list args;
-    va_start(args, format);
-    if (n > 0 && n < IMAGE_ERROR_SIZE)
-        vsnprintf(why + n, (size_t)(IMAGE_ERROR_SIZE - n), format, args);
-    va_end(args);
-    return -1;
-}
+static const char signature[] = "DfuSe";
 
 bool dfuse_detect(const uint8_t *data, size_t size)
 {
-    return size >= 5 && memcmp(data, "DfuSe", 5) == 0;
-}
-
-/* The suffix without regard to its CRC; its length, or 0. */
-static size_t suffix_length(const uint8_t *data, size_t size)
-{
-    if (size < SUFFIX_SIZE)
-        return 0;
-    const uint8_t *suffix = data + size - SUFFIX_SIZE;
-    size_t length = suffix[SUFFIX_LENGTH];
-    if (memcmp(suffix + SUFFIX_SIGNATURE, "UFD", 3) || length < SUFFIX_SIZE || length > size)
-        return 0;
-    return length;
-}
-
-size_t dfuse_suffix(const uint8_t *data, size_t size, uint16_t *vendor, uint16_t *product)
-{
-    size_t length = suffix_length(data, size);
-    if (!length || suffix_crc(data, size - 4) != get32(data + size - 4))
-        return 0;
-    *vendor = get16(data + size - SUFFIX_SIZE + SUFFIX_VENDOR);
-    *product = get16(data + size - SUFFIX_SIZE + SUFFIX_PRODUCT);
-    return length;
+    return size >= sizeof signature - 1 && resembles(data, signature, sizeof signature - 1);
 }
 
 /* Reads the elements of one target from *at on; end is where the suffix begins. */
@@ -101,26 +36,27 @@ static int parse_elements(struct image *image, const char *name, const uint8_t *
     size_t begin = *at;
     for (uint32_t n = get32(target + TARGET_ELEMENTS); n; n--) {
         if (end - *at < ELEMENT_SIZE)
-            return complain(why, name, "announces more elements than it has; the file is damaged");
+            return why_byte(why, name, *at,
+                "its target announces %u elements and has fewer; the file is damaged",
+                get32(target + TARGET_ELEMENTS));
         uint32_t addr = get32(data + *at), size = get32(data + *at + 4);
-        *at += ELEMENT_SIZE;
-        if (size > end - *at)
-            return complain(why, name,
-                "has an element of %u bytes for 0x%08x that ends behind the "
-                "file's; the file is damaged",
+        if (size > end - *at - ELEMENT_SIZE)
+            return why_byte(why, name, *at,
+                "an element of %u bytes for 0x%08x ends behind the file's; the file is damaged",
                 size, addr);
         if (size > (uint64_t)UINT32_MAX + 1 - addr)
-            return complain(why, name,
-                "has an element of %u bytes for 0x%08x, which ends behind the "
-                "last address; the file is damaged",
+            return why_byte(why, name, *at,
+                "an element of %u bytes for 0x%08x ends behind the last address; the file is "
+                "damaged",
                 size, addr);
+        *at += ELEMENT_SIZE;
         if (image_add(image, target[TARGET_ALT], addr, data + *at, size))
-            return complain(why, name, ": out of memory");
+            return why_file(why, name, "is too large: out of memory");
         *at += size;
     }
     if (*at - begin != get32(target + TARGET_BYTES))
-        return complain(why, name,
-            "has a target of %u bytes whose elements take %zu; the file is damaged",
+        return why_byte(why, name, begin,
+            "a target of %u bytes has elements of %zu; the file is damaged",
             get32(target + TARGET_BYTES), *at - begin);
     return 0;
 }
@@ -132,40 +68,54 @@ static int parse_targets(struct image *image, const char *name, const uint8_t *d
     for (unsigned n = data[PREFIX_TARGETS]; n; n--) {
         const uint8_t *target = data + at;
         if (end - at < TARGET_SIZE || memcmp(target, "Target", 6))
-            return complain(why, name, "announces %u targets and has fewer; the file is damaged",
-                data[PREFIX_TARGETS]);
+            return why_byte(why, name, at,
+                "the file announces %u targets and has fewer; it is damaged", data[PREFIX_TARGETS]);
+        if (target[TARGET_ALT] == IMAGE_ANY_ALT)
+            return why_byte(why, name, at + TARGET_ALT,
+                "a target for alternate setting 255, which no device has; the file is damaged");
         at += TARGET_SIZE;
         if (parse_elements(image, name, data, &at, end, target, why))
             return -1;
     }
     if (at != end)
-        return complain(
-            why, name, "has %zu bytes after its last element; the file is damaged", end - at);
+        return why_byte(
+            why, name, at, "%zu bytes after the last element; the file is damaged", end - at);
+    return 0;
+}
+
+static int check_prefix(struct image *image, const char *name, const uint8_t *data, size_t size,
+    size_t suffix, char why[IMAGE_ERROR_SIZE])
+{
+    if (memcmp(data, signature, sizeof signature - 1))
+        return why_byte(why, name, 0, "not quite \"DfuSe\"; the file is damaged");
+    if (data[PREFIX_VERSION] != 1)
+        return why_byte(why, name, PREFIX_VERSION, "DfuSe file version %u; only version 1 is known",
+            data[PREFIX_VERSION]);
+    uint32_t announced = get32(data + PREFIX_IMAGE_SIZE);
+    if (announced != size && announced != size - suffix)
+        return why_byte(why, name, PREFIX_IMAGE_SIZE,
+            "the file announces %u bytes and has %zu; it is cut short or damaged, copy it again",
+            announced, size);
+    if (announced == size)
+        snprintf(image->note, sizeof image->note,
+            "DFUImageSize counts the suffix too, as dfuse-pack does; fwupd refuses such files");
     return 0;
 }
 
 int dfuse_parse(struct image *image, const char *name, const uint8_t *data, size_t size,
     char why[IMAGE_ERROR_SIZE])
 {
-    size_t suffix = suffix_length(data, size);
-    if (size < PREFIX_SIZE + SUFFIX_SIZE || !suffix)
-        return complain(why, name, "has no DFU suffix at its end; it is cut short, copy it again");
-    if (!dfuse_suffix(data, size, &image->vendor, &image->product))
-        return complain(why, name,
-            "has a wrong checksum (0x%08x, should be 0x%08x); the file is damaged, "
-            "copy it again",
-            get32(data + size - 4), suffix_crc(data, size - 4));
-    if (data[PREFIX_VERSION] != 1)
-        return complain(why, name, "is of DfuSe file version %u; only version 1 is known",
-            data[PREFIX_VERSION]);
-    if (suffix > size - PREFIX_SIZE)
-        return complain(why, name, "has a suffix longer than itself; the file is damaged");
-    uint32_t announced = get32(data + PREFIX_IMAGE_SIZE);
-    if (announced != size && announced != size - suffix)
-        return complain(why, name,
-            "announces %u bytes and has %zu; it is cut short or damaged, copy it "
-            "again",
-            announced, size);
+    size_t suffix = 0;
+    enum suffix_state state = suffix_read(image, data, size, &suffix);
+    if (state == SUFFIX_DAMAGED)
+        return suffix_complain(name, data, size, why);
+    if (state == SUFFIX_NONE)
+        return why_byte(why, name, size,
+            "the file ends here, and not with a DFU suffix; it is cut short, copy it again");
+    if (size - suffix < PREFIX_SIZE)
+        return why_byte(why, name, size, "the file ends here, too soon; copy it again");
+    if (check_prefix(image, name, data, size, suffix, why))
+        return -1;
     return parse_targets(image, name, data, size - suffix, why);
 }
 
@@ -178,63 +128,49 @@ static size_t target_length(const struct image_segment *segments, size_t count)
     return n;
 }
 
-static uint8_t *put_target(uint8_t *at, const struct image_segment *segments, size_t count)
+static uint64_t elements_size(const struct image_segment *segments, size_t count)
 {
-    uint8_t *target = at;
-    memset(target, 0, TARGET_SIZE);
-    memcpy(target, "Target", 6);
+    uint64_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += ELEMENT_SIZE + (uint64_t)segments[i].size;
+    return size;
+}
+
+static void add_target(struct out *out, const struct image_segment *segments, size_t count)
+{
+    uint8_t target[TARGET_SIZE] = "Target", element[ELEMENT_SIZE];
     target[TARGET_ALT] = segments[0].alt == IMAGE_ANY_ALT ? 0 : segments[0].alt;
     target[TARGET_NAMED] = 1;
     memcpy(target + TARGET_NAME, "ST...", 5); /* what everybody's packer writes; nobody reads it */
+    put32(target + TARGET_BYTES, (uint32_t)elements_size(segments, count));
     put32(target + TARGET_ELEMENTS, (uint32_t)count);
-    at += TARGET_SIZE;
+    out_add(out, target, sizeof target);
     for (size_t i = 0; i < count; i++) {
-        put32(at, segments[i].addr);
-        put32(at + 4, segments[i].size);
-        memcpy(at + ELEMENT_SIZE, segments[i].data, segments[i].size);
-        at += ELEMENT_SIZE + segments[i].size;
+        put32(element, segments[i].addr);
+        put32(element + 4, segments[i].size);
+        out_add(out, element, sizeof element);
+        out_add(out, segments[i].data, segments[i].size);
     }
-    put32(target + TARGET_BYTES, (uint32_t)(at - target - TARGET_SIZE));
-    return at;
 }
 
-static void put_suffix(uint8_t *suffix, size_t before, uint16_t vendor, uint16_t product)
+int dfuse_make(
+    const struct image *image, const char *name, struct out *out, char why[IMAGE_ERROR_SIZE])
 {
-    put16(suffix, 0xFFFF);
-    put16(suffix + SUFFIX_PRODUCT, product);
-    put16(suffix + SUFFIX_VENDOR, vendor);
-    put16(suffix + SUFFIX_DFU, 0x011A);
-    memcpy(suffix + SUFFIX_SIGNATURE, "UFD", 3);
-    suffix[SUFFIX_LENGTH] = SUFFIX_SIZE;
-    put32(suffix + SUFFIX_CRC, suffix_crc(suffix - before, before + SUFFIX_CRC));
-}
-
-int dfuse_write(const char *path, uint16_t vendor, uint16_t product,
-    const struct image_segment *segments, size_t count, char why[IMAGE_ERROR_SIZE])
-{
-    uint64_t size = PREFIX_SIZE;
-    unsigned targets = 0;
-    for (size_t i = 0, n; i < count; i += n, targets++) {
-        n = target_length(segments + i, count - i);
+    const struct image_segment *s = image->segments;
+    uint64_t size = PREFIX_SIZE + elements_size(s, image->count);
+    size_t targets = 0;
+    for (size_t i = 0; i < image->count; i += target_length(s + i, image->count - i), targets++)
         size += TARGET_SIZE;
-        for (size_t k = i; k < i + n; k++)
-            size += ELEMENT_SIZE + (uint64_t)segments[k].size;
+    if (targets > TARGETS_MAX || size > UINT32_MAX - SUFFIX_SIZE)
+        return why_file(why, name, "cannot be made: too large for a .dfu file");
+    uint8_t prefix[PREFIX_SIZE] = "DfuSe\x01";
+    put32(prefix + PREFIX_IMAGE_SIZE, (uint32_t)size);
+    prefix[PREFIX_TARGETS] = (uint8_t)targets;
+    out_add(out, prefix, sizeof prefix);
+    for (size_t i = 0, n; i < image->count; i += n) {
+        n = target_length(s + i, image->count - i);
+        add_target(out, s + i, n);
     }
-    uint8_t *file =
-        targets && targets <= 255 && size <= UINT32_MAX ? malloc(size + SUFFIX_SIZE) : NULL;
-    if (!file)
-        return complain(
-            why, path, "cannot be written: %s", targets ? "too large" : "nothing to put in");
-    memcpy(file, "DfuSe\x01", 6);
-    put32(file + PREFIX_IMAGE_SIZE, (uint32_t)size);
-    file[PREFIX_TARGETS] = (uint8_t)targets;
-    uint8_t *at = file + PREFIX_SIZE;
-    for (size_t i = 0, n; i < count; i += n) {
-        n = target_length(segments + i, count - i);
-        at = put_target(at, segments + i, n);
-    }
-    put_suffix(at, size, vendor, product);
-    int err = image_write_raw(path, file, size + SUFFIX_SIZE, why);
-    free(file);
-    return err;
+    suffix_add(out, image, SUFFIX_DFUSE);
+    return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "image/hex.h"
+#include "image/records.h"
+#include "image/why.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 enum record_type {
@@ -15,78 +15,38 @@ enum record_type {
     RECORD_TYPES,
 };
 
-enum {
-    RECORD_HEAD = 4,
-    RECORD_MAX = RECORD_HEAD + 255 + 1
-}; /* count, address, type; data; checksum */
+enum { RECORD_HEAD = 4 /* count, address, type */, LINE_BYTES = 16 };
 
 struct reader {
     struct image *image;
     const char *name;
     char *why;
-    unsigned line;
+    struct records records;
     uint32_t base;
     bool segmented; /* offsets wrap at 64 KiB (type 02), else at 4 GiB (type 04) */
     bool ended;
 };
 
-static bool is_space(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* The first line that is not blank is text and begins with a colon; what follows may be damaged. */
 bool hex_detect(const uint8_t *data, size_t size)
 {
-    size_t i = 0;
-    while (i < size && is_space(data[i]))
-        i++;
-    if (i == size || data[i] != ':')
-        return false;
-    for (size_t end = i + 64; i < size && i < end && data[i] != '\n' && data[i] != '\r'; i++)
-        if (data[i] < ' ' || data[i] > '~')
-            return false;
-    return true;
+    return records_detect(data, size, ':', false);
 }
 
-__attribute__((format(printf, 2, 3))) static int complain(
-    const struct reader *r, const char *format, ...)
-{
-    int n = snprintf(r->why, IMAGE_ERROR_SIZE, "%s, line %u: ", r->name, r->line);
-    va_list args;
-    va_start(args, format);
-    if (n > 0 && n < IMAGE_ERROR_SIZE)
-        vsnprintf(r->why + n, (size_t)(IMAGE_ERROR_SIZE - n), format, args);
-    va_end(args);
-    return -1;
-}
-
-static int digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
+#define complain(reader, ...)                                                                      \
+    why_line((reader)->why, (reader)->name, (reader)->records.line, __VA_ARGS__)
 
 /* Turns ":10…" into bytes; their count, or -1. */
 static int decode(
-    const struct reader *r, const uint8_t *text, size_t size, uint8_t record[RECORD_MAX])
+    const struct reader *r, const uint8_t *text, size_t size, uint8_t record[RECORDS_BYTES])
 {
     if (text[0] != ':')
         return complain(r, "a record must begin with ':'; the file is damaged");
-    if (size % 2 == 0 || size < 1 + 2 * (RECORD_HEAD + 1) || size > 1 + 2 * RECORD_MAX)
-        return complain(r, "the record has an impossible length; the file is damaged or cut short");
-    for (size_t i = 1; i < size; i += 2) {
-        int high = digit(text[i]), low = digit(text[i + 1]);
-        if (high < 0 || low < 0)
-            return complain(r, "a character is no hexadecimal digit; the file is damaged");
-        record[i / 2] = (uint8_t)(high << 4 | low);
-    }
-    return (int)(size / 2);
+    int length = records_decode(text + 1, size - 1, record);
+    if (length < 0)
+        return complain(r, "not pairs of hexadecimal digits; the file is damaged or cut short");
+    if (length < RECORD_HEAD + 1)
+        return complain(r, "the record is too short; the file is damaged or cut short");
+    return length;
 }
 
 static int check(const struct reader *r, const uint8_t *record, int size)
@@ -130,40 +90,36 @@ static int add_data(struct reader *r, uint32_t offset, const uint8_t *data, uint
 static int apply(struct reader *r, const uint8_t *record)
 {
     uint32_t offset = (uint32_t)(record[1] << 8 | record[2]);
-    uint32_t value = (uint32_t)(record[4] << 8 | record[5]);
+    uint32_t high = (uint32_t)(record[4] << 8 | record[5]);
+    uint32_t low = (uint32_t)(record[6] << 8 | record[7]);
     switch ((enum record_type)record[3]) {
     case RECORD_DATA:
         return add_data(r, offset, record + RECORD_HEAD, record[0]);
-    case RECORD_END:
-        r->ended = true;
-        return 0;
     case RECORD_SEGMENT:
-        r->base = value << 4;
+        r->base = high << 4;
         r->segmented = true;
         return 0;
+    case RECORD_SEGMENT_ENTRY: /* CS:IP */
+        r->image->entry = (high << 4) + low;
+        return 0;
     case RECORD_LINEAR:
-        r->base = value << 16;
+        r->base = high << 16;
         r->segmented = false;
         return 0;
-    case RECORD_SEGMENT_ENTRY:
     case RECORD_LINEAR_ENTRY:
-    case RECORD_TYPES:
+        r->image->entry = high << 16 | low;
         return 0;
+    case RECORD_END:
+    case RECORD_TYPES: /* refused by check() */
+        break;
     }
+    r->ended = true;
     return 0;
 }
 
 static int read_line(struct reader *r, const uint8_t *text, size_t size)
 {
-    uint8_t record[RECORD_MAX] = {0};
-    while (size && is_space(text[size - 1]))
-        size--;
-    while (size && is_space(text[0])) {
-        text++;
-        size--;
-    }
-    if (size == 0)
-        return 0;
+    uint8_t record[RECORDS_BYTES] = {0};
     if (r->ended)
         return complain(
             r, "there is more after the end record; two files joined? Give them one by one");
@@ -176,16 +132,69 @@ static int read_line(struct reader *r, const uint8_t *text, size_t size)
 int hex_parse(struct image *image, const char *name, const uint8_t *data, size_t size,
     char why[IMAGE_ERROR_SIZE])
 {
-    struct reader r = {.image = image, .name = name, .why = why};
-    for (size_t at = 0; at < size;) {
-        const uint8_t *newline = memchr(data + at, '\n', size - at);
-        size_t length = newline ? (size_t)(newline - data) - at : size - at;
-        r.line++;
-        if (read_line(&r, data + at, length))
+    struct reader r = {
+        .image = image, .name = name, .why = why, .records = {.at = data, .end = data + size}
+    };
+    const uint8_t *text;
+    size_t length;
+    while (records_next(&r.records, &text, &length))
+        if (read_line(&r, text, length))
             return -1;
-        at += length + 1;
-    }
     if (!r.ended)
         return complain(&r, "the end record is missing; the file is cut short, copy it again");
+    return 0;
+}
+
+/* --- making -------------------------------------------------------------------------------------- */
+
+static void add_record(
+    struct out *out, enum record_type type, uint32_t offset, const uint8_t *data, uint32_t size)
+{
+    char text[1 + 2 * (RECORD_HEAD + LINE_BYTES + 1) + 1] = ":";
+    uint8_t record[RECORD_HEAD + LINE_BYTES + 1] = {
+        (uint8_t)size, (uint8_t)(offset >> 8), (uint8_t)offset, (uint8_t)type};
+    if (size)
+        memcpy(record + RECORD_HEAD, data, size);
+    uint8_t sum = 0;
+    for (uint32_t i = 0; i < RECORD_HEAD + size; i++)
+        sum = (uint8_t)(sum - record[i]);
+    record[RECORD_HEAD + size] = sum;
+    char *end = records_encode(text + 1, record, RECORD_HEAD + size + 1);
+    *end++ = '\n';
+    out_add(out, text, (size_t)(end - text));
+}
+
+static void add_address(struct out *out, enum record_type type, uint32_t value, uint32_t size)
+{
+    uint8_t bytes[4];
+    for (uint32_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(value >> 8 * (size - 1 - i));
+    add_record(out, type, 0, bytes, size);
+}
+
+/* A record ends where the next multiple of its length begins, so that none straddles 64 KiB. */
+static void add_segment(struct out *out, const struct image_segment *s, uint32_t *base)
+{
+    for (uint32_t at = 0, n; at < s->size; at += n) {
+        uint32_t addr = s->addr + at;
+        n = LINE_BYTES - addr % LINE_BYTES;
+        if (n > s->size - at)
+            n = s->size - at;
+        if (addr >> 16 != *base)
+            add_address(out, RECORD_LINEAR, *base = addr >> 16, 2);
+        add_record(out, RECORD_DATA, addr & 0xFFFF, s->data + at, n);
+    }
+}
+
+int hex_make(
+    const struct image *image, const char *name, struct out *out, char why[IMAGE_ERROR_SIZE])
+{
+    uint32_t base = 0;
+    (void)name, (void)why; /* every image can be told in HEX */
+    for (size_t i = 0; i < image->count; i++)
+        add_segment(out, &image->segments[i], &base);
+    if (image->entry)
+        add_address(out, RECORD_LINEAR_ENTRY, image->entry, 4);
+    add_record(out, RECORD_END, 0, NULL, 0);
     return 0;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A scripted DfuSe device in virtual time: strict about the standard's states, with the misbehaviour of
- * devices in the field to be switched on, and a record of what a host did that it should not.
+ * A scripted DFU device in virtual time: strict about the standard's states, with the misbehaviour of
+ * devices in the field to be switched on, and a record of what a host did that it should not. The
+ * personalities are those that field reports tell of.
  */
 #ifndef TESTS_MOCK_DEVICE_H
 #define TESTS_MOCK_DEVICE_H
 
+#include "host/caboose.h"
 #include "host/engine.h"
 
 enum {
@@ -30,8 +32,33 @@ enum mock_leave {          /* what it does when it is told to leave */
     MOCK_TOLERANT,        /* dfuMANIFEST, then dfuIDLE */
 };
 
+enum mock_personality {
+    MOCK_CABOOSE,  /* DfuSe as it should be; announces that it leaves */
+    MOCK_TEXTBOOK, /* DFU 1.1 without DfuSe, manifestation tolerant: dfuDNLOAD-SYNC, blocks from 0 */
+    MOCK_F4_ROM,   /* gone at once when told to leave; a leave without a GETSTATUS would do */
+    MOCK_L4_ROM,   /* names too short a time and STALLs GETSTATUS until it has erased */
+    MOCK_H7_ROM,   /* stays dfuDNBUSY after an erase until two CLRSTATUS */
+    MOCK_F405_ROM, /* names 100 ms for a mass erase of 20 s, and answers nothing meanwhile */
+    MOCK_GD32,     /* vanishes at the GETSTATUS after leave */
+    MOCK_SLOW,     /* NAKs GETSTATUS for 6 s while it works */
+    MOCK_LIAR,     /* erases twice the sector that its map tells of */
+    MOCK_PERSONALITIES
+};
+
 struct mock {
     /* The script. */
+    bool plain;           /* DFU 1.1: blocks counted from 0, no commands */
+    bool stuck_erase;     /* an erase ends only by two CLRSTATUS */
+    bool deaf_mass_erase; /* no answer during a mass erase */
+    uint32_t nak_ms;      /* the GETSTATUS that ends a work is not answered so long */
+    uint32_t erase_size;  /* what an erase really erases; 0: nothing */
+    uint32_t word;        /* what is programmed at once, and once after an erase; 0: any byte */
+    uint32_t fail_nth;    /* this transfer, counted from 1, … */
+    int fail_with;        /* … ends so, and does nothing */
+    bool protects;        /* memory cannot be read or written before Read Unprotect */
+    bool wants_page_0;    /* was torn: leave is refused unless page 0 was written since */
+    const char *serial;   /* NULL: "0001" */
+    bool comes_back;      /* after it has been gone, when it is looked for */
     enum mock_leave leave;
     uint32_t poll_ms;       /* bwPollTimeout while busy */
     uint32_t busy_ms;       /* how long it is really busy */
@@ -55,14 +82,21 @@ struct mock {
     bool gone, leaving;
     uint8_t job[MOCK_XFER];
     uint16_t job_block, job_size;
-    bool executing;
+    bool executing, page_0_written;
+    bool programmed[MOCK_SIZE];
+    uint8_t kicks; /* CLRSTATUS while it is stuck */
+    bool is_stuck;
+    uint32_t patience_ms; /* the host's, for the present transfer */
 
     /* What was done to it. */
+    uint32_t left_at; /* the transfer that told it to leave */
     uint32_t transfers, erases[MOCK_PAGES], set_addresses, blocks, resets, aborts, clears, statuses;
     const char *violation; /* the first rule that the host broke */
 };
 
 void mock_init(struct mock *mock);
+void mock_init_as(struct mock *mock, enum mock_personality personality);
+const char *mock_name(enum mock_personality personality);
 /* What inspection would find. */
 void mock_describe(struct device *device);
 
@@ -70,5 +104,11 @@ int mock_transfer(struct mock *mock, const uint8_t setup[8], uint8_t *data);
 
 /* Lets the engine talk to it until it is done; engine->failure. */
 enum engine_failure mock_run(struct mock *mock, struct engine *engine);
+
+/* The same for a job, until its end; the error. Fails the test if that is not before the deadline. */
+enum caboose_error mock_run_job(struct mock *mock, struct caboose_job *job, uint64_t deadline_ms);
+
+/* Plugged in again, as after a reset: what it holds in flash stays. */
+void mock_replug(struct mock *mock);
 
 #endif

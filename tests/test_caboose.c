@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,32 +207,33 @@ Test(caboose, bad_files_and_addresses_are_refused_in_one_line_and_change_nothing
     static const struct {
         const char *what, *arguments, *says, *advises;
     } cases[] = {
-        {"no such file",        "@/none.bin",                "@/none.bin: No such file",          ""                   },
-        {"unreadable file",     "@/",                        "cannot read @/: Is a directory",    ""                   },
-        {"empty file",          "@/empty",                   "@/empty is empty",                  "did the build fail?"},
-        {"too large",           "@/huge",                    "@/huge: too large by 9584 bytes",   "0x0800ebff"         },
-        {"too large by one",    "@/one",                     "@/one: too large by 1 byte",        "0x0800ebff"         },
-        {"forced too large",    "--force @/huge",            "@/huge: too large by 9584 bytes",   "0x0800ebff"         },
-        {"another machine",     "/bin/true",                 "/bin/true is a program for x86-64", "arm-none-eabi-gcc"  },
-        {"corrupt hex",         "@/bad.hex",                 "@/bad.hex, line 2: the checksum",   "damaged"            },
-        {"truncated hex",       "@/cut.hex",                 "@/cut.hex",                         ""                   },
-        {"corrupt .dfu",        "@/bad.dfu",                 "@/bad.dfu has a wrong checksum",    "copy it again"      },
-        {"truncated .dfu",      "@/cut.dfu",                 "@/cut.dfu",                         ""                   },
-        {"truncated ELF",       "@/cut.elf",                 "@/cut.elf",                         ""                   },
-        {".dfu for another",    "@/other.dfu",               "is for 1209:0001",                  "--force"            },
-        {"no vectors",          "README.md",                 "README.md: there is no program",    "--force"            },
+        {"no such file",        "@/none.bin",                "@/none.bin: No such file",                   ""                   },
+        {"unreadable file",     "@/",                        "cannot read @/: Is a directory",             ""                   },
+        {"empty file",          "@/empty",                   "@/empty is empty",                           "did the build fail?"},
+        {"too large",           "@/huge",                    "@/huge: too large by 9584 bytes",            "0x0800ebff"         },
+        {"too large by one",    "@/one",                     "@/one: too large by 1 byte",                 "0x0800ebff"         },
+        {"forced too large",    "--force @/huge",            "@/huge: too large by 9584 bytes",            "0x0800ebff"         },
+        {"another machine",     "/bin/true",                 "/bin/true, byte 0x12: a program for x86-64",
+         "arm-none-eabi-gcc"                                                                                                    },
+        {"corrupt hex",         "@/bad.hex",                 "@/bad.hex, line 2: the checksum",            "damaged"            },
+        {"truncated hex",       "@/cut.hex",                 "@/cut.hex",                                  ""                   },
+        {"corrupt .dfu",        "@/bad.dfu",                 "@/bad.dfu, byte",                            "copy it again"      },
+        {"truncated .dfu",      "@/cut.dfu",                 "@/cut.dfu",                                  ""                   },
+        {"truncated ELF",       "@/cut.elf",                 "@/cut.elf",                                  ""                   },
+        {".dfu for another",    "@/other.dfu",               "is for 1209:0001",                           "--force"            },
+        {"no vectors",          "README.md",                 "README.md: there is no program",             "--force"            },
         {"another address",     "--address 0x08001000 " HSI, HSI ": the program does not fit",
-         "--force"                                                                                                     },
+         "--force"                                                                                                              },
         {"a zero is missing",   "--address 0x0800000 " HSI,  "0x0800000 is not an address",
-         "did you mean 0x08000000?"                                                                                    },
+         "did you mean 0x08000000?"                                                                                             },
         {"into the bootloader", "--address 0x0800f000 " HSI, "0x0800f000 is not writable",
-         "0x0800ebff"                                                                                                  },
-        {"into the RAM",        "--address 0x20000000 " HSI, "0x20000000 is not",                 "writable"           },
-        {"not an address",      "--address here " HSI,       "here is not 0xADDRESS",             "0x08000000"         },
-        {"no file",             "",                          "usage",                             "caboose help flash" },
-        {"another board",       "-d 1209:0001 " HSI,         "",                                  ""                   },
-        {"another serial",      "-S 123 " HSI,               "",                                  ""                   },
-        {"no such alternate",   "-a 3 " HSI,                 "3",                                 ""                   },
+         "0x0800ebff"                                                                                                           },
+        {"into the RAM",        "--address 0x20000000 " HSI, "0x20000000 is not",                          "writable"           },
+        {"not an address",      "--address here " HSI,       "here is not ADDR",                           "0x08000000"         },
+        {"no file",             "",                          "usage",                                      "caboose help flash" },
+        {"another board",       "-d 1209:0001 " HSI,         "",                                           ""                   },
+        {"another serial",      "-d 123 " HSI,               "",                                           ""                   },
+        {"no such alternate",   "-a 3 " HSI,                 "3",                                          ""                   },
     };
     for (enum link link = 0; link < LINKS; link++) {
         struct session *s = session_new("");
@@ -326,21 +328,261 @@ Test(caboose, a_refused_connection_is_one_line_that_says_what_to_do)
     expect_refused(s, o, "no port", "none", "", operations);
 }
 
+/* The board's flash operations are few before the first change, so what happened can be told from them. */
 Test(caboose, a_cable_pulled_half_way_is_told_and_the_next_time_it_works)
+{
+    static const unsigned transactions[] = {500, 1500}; /* while comparing; while writing */
+    for (enum link link = 0; link < LINKS; link++)
+        for (unsigned i = 0; i < 2; i++) {
+            struct session *s = session_new("");
+            uint64_t operations = session_count(s, "flash_operations");
+            session_say(s, "fault %u unplug", transactions[i]);
+            struct outcome o = caboose(s, link, "flash", "%s", "build/examples/large.bin");
+            cr_expect_eq(o.code, 74, "%s: exit code %d", link_names[link], o.code);
+            const char *error = strstr(o.err, "caboose: ");
+            cr_expect(error && strstr(error, "went away"), "%s: %s", link_names[link], o.err);
+            bool changed = session_count(s, "flash_operations") != operations;
+            cr_expect_eq(changed, i == 1, "%u: %s", transactions[i], o.err);
+            cr_expect_eq(changed, !!strstr(o.err, "flash again"), "%s", o.err);
+            session_say(s, "plug");
+            session_power_cycle(s);
+            cr_assert(session_in_dfu(s));
+            expect_good(caboose(s, link, "flash", "%s", "build/examples/large.bin"), "flash", link);
+            session_sleep(s, "1s");
+            cr_expect(session_heard(s, "large 1: 20480 bytes, crc ok"));
+            session_end(s);
+        }
+}
+
+Test(caboose, with_wait_a_cable_pulled_half_way_only_costs_time)
+{
+    struct session *s = session_new("");
+    session_say(s, "fault 1500 unplug"); /* while writing */
+    struct outcome o = run(s,
+        "sh -c '(sleep 2; build/bin/caboose-sim-ctl %s plug; build/bin/caboose-sim-ctl %s sleep "
+        "1s) "
+        ">/dev/null 2>&1 & build/bin/caboose flash --wait=20 --usbip %s build/examples/large.bin'",
+        s->control, s->control, s->usbip);
+    cr_expect_eq(o.code, 0, "%s%s", o.out, o.err);
+    cr_expect(strstr(o.err, "Waiting for it to come back"), "%s", o.err);
+    session_sleep(s, "1s");
+    cr_expect(session_heard(s, "large 1: 20480 bytes, crc ok"), "%s", session_text(s));
+}
+
+/* --- the other verbs ------------------------------------------------------------------------------ */
+
+Test(caboose, one_changed_function_costs_its_pages_only)
 {
     for (enum link link = 0; link < LINKS; link++) {
         struct session *s = session_new("");
-        session_say(s, "fault 500 unplug");
-        struct outcome o = caboose(s, link, "flash", "%s", "build/examples/large.bin");
-        cr_expect(o.code > 0 && o.code < 124, "%s: exit code %d", link_names[link], o.code);
-        const char *error = strstr(o.err, "caboose: ");
-        cr_expect(error && strstr(error, "went away") && strstr(error, "flash again"), "%s: %s",
-            link_names[link], o.err);
-        session_say(s, "plug");
-        session_power_cycle(s);
-        cr_assert(session_in_dfu(s));
-        expect_good(caboose(s, link, "flash", "%s", "build/examples/large.bin"), "flash", link);
+        expect_good(caboose(s, link, "flash", "build/examples/large.elf"), "flash", link);
+        session_sleep(s, "500ms");
+        back_to_dfu(s);
+        uint64_t before = session_count(s, "page_erases");
+        struct outcome o = caboose(s, link, "flash", "--dry-run build/examples/large-2.elf");
+        expect_good(o, "dry run", link);
+        cr_expect(
+            strstr(o.out, "nothing was changed") && strstr(o.out, "0x08000000  E"), "%s", o.out);
+        cr_expect_eq(session_count(s, "page_erases"), before, "a dry run erased");
+        o = caboose(s, link, "flash", "build/examples/large-2.elf");
+        expect_good(o, "flash", link);
+        cr_expect(strstr(o.out, "of 52 sectors differed"), "%s", o.out);
+        uint64_t erased = session_count(s, "page_erases") - before;
+        cr_expect(erased < 20, "%llu pages were erased", (unsigned long long)erased);
         session_sleep(s, "1s");
-        cr_expect(session_heard(s, "large 1: 20480 bytes, crc ok"));
+        cr_expect(session_heard(s, "large 2"), "%s", session_text(s));
     }
+}
+
+Test(caboose, verify_tells_equal_from_different_and_changes_nothing)
+{
+    for (enum link link = 0; link < LINKS; link++) {
+        struct session *s = session_new("");
+        expect_good(caboose(s, link, "flash", "--no-leave " BLINKY), "flash", link);
+        uint64_t operations = session_count(s, "flash_operations");
+        expect_good(caboose(s, link, "verify", BLINKY), "verify", link);
+        struct outcome o = caboose(s, link, "verify", HSI);
+        cr_expect_eq(o.code, 74, "%s", o.err);
+        cr_expect(strstr(o.err, "0x08000") && strstr(o.err, "should hold"), "%s", o.err);
+        cr_expect_eq(session_count(s, "flash_operations"), operations);
+    }
+}
+
+Test(caboose, leave_knows_a_program_from_a_function_and_from_nothing)
+{
+    struct session *s = session_new("");
+    uint64_t operations = session_count(s, "flash_operations");
+    expect_refused(s, caboose(s, USBIP, "leave", "0x0800ba65"), "the forum's address",
+        "looks like a function", "did you mean 0x08000000?", operations);
+    expect_refused(s, caboose(s, USBIP, "leave", "0x0800000"), "a zero short", "", "", operations);
+    expect_refused(s, caboose(s, USBIP, "leave", "0x08004000"), "blank memory", "it is blank",
+        "flash a program", operations);
+    cr_expect(session_in_dfu(s));
+    expect_good(caboose(s, USBIP, "flash", "--no-leave " HSI), "flash", USBIP);
+    expect_good(caboose(s, USBIP, "leave", "0x08000000"), "leave", USBIP);
+    session_sleep(s, "900ms");
+    cr_expect(session_heard(s, "hsi 1: interrupts work"));
+}
+
+Test(caboose, unprotect_wants_force_and_our_bootloader_refuses_it)
+{
+    struct session *s = session_new("");
+    struct outcome o = caboose(s, USBIP, "unprotect", "%s", "");
+    cr_expect_eq(o.code, 64);
+    cr_expect(strstr(o.err, "--force"), "%s", o.err);
+    o = caboose(s, USBIP, "unprotect", "--force");
+    cr_expect_eq(o.code, 74, "%s%s", o.out, o.err);
+    cr_expect(strstr(o.err, "errVENDOR"), "%s", o.err);
+    cr_expect(session_in_dfu(s));
+}
+
+Test(caboose, flashing_the_bootloader_itself_says_what_happens_to_the_program)
+{
+    struct session *s = session_new("");
+    struct outcome o = caboose(s, USBIP, "flash", "--dry-run build/firmware/bluepill-tail.elf");
+    cr_expect_eq(o.code, 0, "%s", o.err);
+    cr_expect(strstr(o.err, "gone until you flash one again"), "%s", o.err);
+}
+
+static void expect_json(struct outcome o, const char *what)
+{
+    json_error_t error;
+    json_t *all = json_loads(o.out, 0, &error);
+    cr_expect(all, "%s: %s in %s", what, error.text, o.out);
+    json_decref(all);
+}
+
+Test(caboose, json_is_json_and_nothing_else_on_standard_output)
+{
+    static const char *const commands[][2] = {
+        {"list",   ""               },
+        {"info",   ""               },
+        {"flash",  "--dry-run " HSI },
+        {"flash",  "--no-leave " HSI},
+        {"verify", HSI              },
+        {"verify", BLINKY           }, /* fails */
+        {"erase",  "--dry-run"      },
+        {"leave",  ""               },
+    };
+    struct session *s = session_new("");
+    for (unsigned i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        expect_json(caboose(s, USBIP, commands[i][0], "--json %s", commands[i][1]), commands[i][0]);
+}
+
+Test(caboose, list_without_a_board_fails_with_advice)
+{
+    struct session *s = session_new("");
+    session_say(s, "unplug");
+    for (enum link link = 0; link < LINKS; link++) {
+        struct outcome o = caboose(s, link, "list", "%s", "");
+        cr_expect_eq(o.code, 69, "exit code %d", o.code);
+        cr_expect(o.one_line_of_error && strstr(o.err, "start a board's bootloader"), "%s", o.err);
+        o = caboose(s, link, "list", "--json");
+        cr_expect_eq(o.code, 69);
+        cr_expect_str_eq(o.out, "[]\n");
+    }
+}
+
+Test(caboose, every_help_fits_a_screen)
+{
+    struct session *s = session_bare("--load " BLINKY);
+    struct outcome o = run(s, "build/bin/caboose help");
+    char names[32][16];
+    unsigned count = 0;
+    for (const char *p = o.out; (p = strstr(p, "\n  caboose ")) != NULL && count < 32; count++)
+        sscanf(p += 11, "%15s", names[count]);
+    cr_assert(count >= 12, "%s", o.out);
+    for (unsigned i = 0; i < count; i++) {
+        if (!strcmp(names[i], "dfu-util") || !strcmp(names[i], "help"))
+            continue;
+        o = run(s, "build/bin/caboose %s --help", names[i]);
+        cr_expect_eq(o.code, 0, "%s: %s", names[i], o.err);
+        unsigned lines = 0;
+        for (const char *p = o.out, *end; (end = strchr(p, '\n')) != NULL; p = end + 1, lines++)
+            cr_expect(end - p <= 80, "%s: %.*s", names[i], (int)(end - p), p);
+        cr_expect(lines <= 24, "%s has %u lines of help", names[i], lines);
+    }
+}
+
+Test(caboose, completion_completes_commands_options_and_files)
+{
+    static const struct {
+        const char *words, *index, *gives;
+    } cases[] = {
+        {"caboose fl",              "1", "flash\n"    },
+        {"caboose flash --dry",     "2", "--dry-run\n"},
+        {"caboose erase --siz",     "2", "--size\n"   },
+        {"caboose flash README.m",  "2", "README.md\n"},
+        {"caboose list --no-leave", "2", "\n"         },
+    };
+    struct session *s = session_bare("--load " BLINKY);
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct outcome o = run(s,
+            "bash -c 'eval \"$(build/bin/caboose completion bash)\"; COMP_WORDS=(%s); "
+            "COMP_CWORD=%s; _caboose; echo \"${COMPREPLY[*]}\"'",
+            cases[i].words, cases[i].index);
+        cr_expect_str_eq(o.out, cases[i].gives, "%s: %s%s", cases[i].words, o.out, o.err);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        const char *shell = i ? "fish" : "zsh";
+        struct outcome o = run(s,
+            "build/bin/caboose completion %s >@/script; ! command -v %s "
+            ">/dev/null || %s -n @/script",
+            shell, shell, shell);
+        cr_expect_eq(o.code, 0, "%s: %s", shell, o.err);
+    }
+}
+
+Test(caboose, the_example_of_the_library_flashes_a_board)
+{
+    struct session *s = session_new("");
+    struct outcome o = on_board(s, "build/example/flash build/examples/hsi.bin");
+    cr_expect_eq(o.code, 0, "%s%s", o.out, o.err);
+    session_sleep(s, "900ms");
+    cr_expect(session_heard(s, "hsi 1: interrupts work"), "%s", session_text(s));
+}
+
+/* --- many at once --------------------------------------------------------------------------------- */
+
+enum { MANY = 16, UNPLUGGED = 5 };
+
+Test(caboose, all_sixteen_boards_are_flashed_at_once_and_the_one_that_failed_is_named)
+{
+    struct session *sessions[MANY];
+    char servers[MANY * 40] = "";
+    for (unsigned i = 0; i < MANY; i++) {
+        sessions[i] = session_new("");
+        size_t used = strlen(servers);
+        snprintf(servers + used, sizeof servers - used, " --usbip %s", sessions[i]->usbip);
+    }
+    struct session *s = sessions[0];
+    struct outcome o = run(s, "build/bin/caboose flash%s " BLINKY, servers);
+    cr_expect_eq(o.code, 64, "%s", o.err);
+    cr_expect(strstr(o.err, "--all"), "%s", o.err);
+    session_say(sessions[UNPLUGGED], "fault 150 unplug");
+    o = run(s, "build/bin/caboose flash --all --json%s " BLINKY, servers);
+    cr_expect_eq(o.code, 74, "%s", o.err);
+    json_t *all = json_loads(o.out, 0, NULL);
+    cr_assert(all && json_array_size(all) == MANY, "%s%s", o.out, o.err);
+    for (unsigned i = 0; i < MANY; i++) {
+        json_t *one = json_array_get(all, i);
+        bool good = json_is_true(json_object_get(one, "ok"));
+        cr_expect_eq(good, i != UNPLUGGED, "board %u: %s", i,
+            json_string_value(json_object_get(one, "message")));
+        cr_expect_eq(json_integer_value(json_object_get(one, "exit")), good ? 0 : 74);
+        session_sleep(sessions[i], "900ms");
+        cr_expect_eq(session_heard(sessions[i], HELLO), good, "board %u", i);
+    }
+    json_decref(all);
+}
+
+Test(caboose, a_table_ends_what_was_done_to_many)
+{
+    struct session *one = session_new(""), *two = session_new("");
+    session_say(two, "fault 150 unplug");
+    struct outcome o = run(
+        one, "build/bin/caboose flash --all --usbip %s --usbip %s " BLINKY, one->usbip, two->usbip);
+    cr_expect_eq(o.code, 74, "%s%s", o.out, o.err);
+    cr_expect(strstr(o.out, "1 of 2 boards done"), "%s", o.out);
+    cr_expect(strstr(o.out, " ok ") && strstr(o.out, " FAILED "), "%s", o.out);
 }

@@ -464,6 +464,27 @@ Test(plan, all_erases_come_before_the_first_write)
     cr_expect(plan.steps[plan.count - 1].kind == STEP_LEAVE);
 }
 
+/* A board of four sectors of 16 KiB that is blank, and an image that is blank in its middle. */
+Test(plan, a_blank_sector_is_not_erased_and_its_blank_blocks_are_not_written)
+{
+    struct image contents;
+    cr_assert(memory_map_parse(&device.alts[0].map, "@Flash /0x08000000/04*016Kg") == 0);
+    tear_down();
+    make_program(MOCK_BASE, 16384);
+    memset(image.segments[0].data + 4096, 0xFF, 8192);
+    cr_assert(plan_survey(&plan, &contents, &device, &image, PLAN_ANY_ALT, why) == 0, "%s", why);
+    cr_expect(plan.bytes[STEP_READ] == 16384);
+    plan_free(&plan);
+    memset(contents.segments[0].data, 0xFF, 16384);
+    struct plan_options o = no_leave;
+    o.contents = &contents;
+    cr_assert(plan_flash(&plan, &device, &image, &o, why) == 0, "%s", why);
+    cr_expect(plan.bytes[STEP_ERASE] == 0);
+    cr_expect(plan.bytes[STEP_WRITE] == 8192, "%llu", (unsigned long long)plan.bytes[STEP_WRITE]);
+    cr_expect(plan.bytes[STEP_VERIFY] == 16384);
+    image_free(&contents);
+}
+
 Test(plan, reading_and_erasing_stay_within_the_map)
 {
     uint32_t size = MOCK_SIZE + 1;
@@ -490,7 +511,7 @@ static const struct {
     {0x08000000, 0x24080000, 0x08000145, true,  ""}, /* H7's AXI RAM */
     {0x08000000, 0x40000000, 0x08000145, true,  ""}, /* the end of all RAM */
     {0x08000000, 0x20005000, 0x00000145, true,  ""}, /* linked for the alias at 0 */
-    {0x08000000, 0xFFFFFFFF, 0xFFFFFFFF, false, "not in RAM"},
+    {0x08000000, 0xFFFFFFFF, 0xFFFFFFFF, false, "it is blank"},
     {0x08000000, 0x00000000, 0x08000145, false, "not in RAM"},
     {0x08000000, 0x20005001, 0x08000145, false, "not in RAM"},
     {0x08000000, 0x08000000, 0x08000145, false, "not in RAM"},

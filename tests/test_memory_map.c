@@ -28,11 +28,13 @@ static const struct {
     {"@Internal Flash   /0x08000000/16*128Kg",                 MEMORY_MAP_OK, false, 1, {0x08000000, 16, 131072, 7}},
     {"@RAM/0x20000000/1*1Mg",                                  MEMORY_MAP_OK, false, 1, {0x20000000, 1, 1048576, 7}},
     {"@a/0x0/1*1Ba,1*1Bb,1*1Bc,1*1Bd,1*1Be,1*1Bf,1*1Bg",       MEMORY_MAP_OK, false, 7, {6, 1, 1, 7}},
+    {"@Flash/0x0800abCD/1*1Kg",                                MEMORY_MAP_OK, false, 1, {0x0800ABCD, 1, 1024, 7}},
     {"@End/0xFFFFFC00/1*1Kg",                                  MEMORY_MAP_OK, false, 1, {0xFFFFFC00, 1, 1024, 7}},
     /* ROMs that say the wrong letter. */
     {"@Device Feature/0xFFFF0000/01*004 g",                    MEMORY_MAP_OK, false, 1, {0xFFFF0000, 1, 4, 5}},
     /* Outside of the grammar, but some tool reads it. */
     {"@Flash/0x08000000/64*001kg",     MEMORY_MAP_OK, true, 1, {0x08000000, 64, 1024, 7}},
+    {"@RAM/0x20000000/1*1mg",          MEMORY_MAP_OK, true, 1, {0x20000000, 1, 1048576, 7}},
     {"@Flash/0x08000000/64*1024g",     MEMORY_MAP_OK, true, 1, {0x08000000, 64, 1024, 7}},
     {"@Flash/0X08000000/64*001Kg",     MEMORY_MAP_OK, true, 1, {0x08000000, 64, 1024, 7}},
     {"@Flash/08000000/64*001Kg",       MEMORY_MAP_OK, true, 1, {0x08000000, 64, 1024, 7}},
@@ -57,6 +59,8 @@ static const struct {
     {"@Flash/",                        MEMORY_MAP_ADDRESS,  true,  0, {0}},
     {"@Flash/0x/1*1Kg",                MEMORY_MAP_ADDRESS,  false, 0, {0}},
     {"@Flash/0xG/1*1Kg",               MEMORY_MAP_ADDRESS,  false, 0, {0}},
+    {"@Flash/0xg/1*1Kg",               MEMORY_MAP_ADDRESS,  false, 0, {0}},
+    {"@Flash/0x1080000000/1*1Kg",      MEMORY_MAP_ADDRESS,  false, 0, {0}},
     {"@Flash/0x108000000/1*1Kg",       MEMORY_MAP_ADDRESS,  false, 0, {0}},
     {"@Flash/0x08000000/",             MEMORY_MAP_RUN,      false, 0, {0}},
     {"@Flash/0x08000000/12*001",       MEMORY_MAP_RUN,      true,  0, {0}},
@@ -70,8 +74,10 @@ static const struct {
     {"@Flash/0x08000000/0*1Kg",        MEMORY_MAP_ZERO,     false, 0, {0}},
     {"@Flash/0x08000000/1*0Kg",        MEMORY_MAP_ZERO,     false, 0, {0}},
     {"@Flash/0xFFFFFC00/2*1Kg",        MEMORY_MAP_OVERFLOW, false, 0, {0}},
+    {"@Flash/0xFFFFFFFF/2*1Bg",        MEMORY_MAP_OVERFLOW, false, 0, {0}},
     {"@Flash/0xFFFFFC00/1*1Kg,1*1Kg",  MEMORY_MAP_OVERFLOW, false, 0, {0}},
     {"@Flash/0x0/9999999999*9999999999Mg", MEMORY_MAP_OVERFLOW, true, 0, {0}},
+    {"@Flash/0x0/1*9999999999Bg",      MEMORY_MAP_OVERFLOW, true,  0, {0}},
     {"@Flash/0x0/99999*1Bg",           MEMORY_MAP_OVERFLOW, true,  0, {0}},
     {"@Flash/0x0/99999999999*1Bg",     MEMORY_MAP_RUN,      true,  0, {0}},
 };
@@ -133,6 +139,16 @@ Test(memory_map, finds_the_sector_of_every_address)
     cr_expect(!memory_map_find(&map, 0x08100000, &s));
 }
 
+Test(memory_map, where_zones_overlap_the_first_counts)
+{
+    struct memory_sector s;
+    memory_map_parse(&map, "@F/0x1000/2*1Ka/0x1400/2*1Kg");
+    cr_expect(memory_map_find(&map, 0x1400, &s) && s.addr == 0x1400 && s.flags == MEMORY_READ);
+    cr_expect(memory_map_find(&map, 0x1800, &s) && s.addr == 0x1800 && s.flags == 7);
+    cr_expect(memory_map_reach(&map, 0x1000, MEMORY_READ) == 0x1C00);
+    cr_expect(memory_map_reach(&map, 0x1400, MEMORY_WRITE) == 0x1400);
+}
+
 Test(memory_map, reach_ends_where_the_flags_or_the_memory_end)
 {
     memory_map_parse(&map, "@F/0x08000000/4*1Kg,4*1Ka,4*1Kg/0x08003000/1*1Kg/0xFFFFFC00/1*1Kg");
@@ -141,5 +157,6 @@ Test(memory_map, reach_ends_where_the_flags_or_the_memory_end)
     cr_expect(
         memory_map_reach(&map, 0x08000010, MEMORY_READ) == 0x08003400, "zones that touch are one");
     cr_expect(memory_map_reach(&map, 0x07000000, MEMORY_READ) == 0x07000000);
+    cr_expect(memory_map_reach(&map, 0x08001000, MEMORY_READ | MEMORY_WRITE) == 0x08001000);
     cr_expect(memory_map_reach(&map, 0xFFFFFFFF, MEMORY_WRITE) == UINT64_C(0x100000000));
 }

@@ -181,6 +181,21 @@ Test(build, dfu_file_passes_dfu_suffix)
     cr_expect(strstr(o.out, "0x0483") && strstr(o.out, "0xDF11"), "%s", o.out);
 }
 
+/* --- libcaboose ------------------------------------------------------------------------------------ */
+
+Test(build, the_library_prints_nothing_ends_nothing_asks_no_clock_and_has_no_state)
+{
+    struct session *s = desk();
+    struct outcome o =
+        run(s, "nm build/lib/libcaboose.a | grep -E ' U (f?printf|vf?printf|puts|putchar|"
+               "fputs|fputc|fwrite|fopen|open|read|write|exit|_exit|abort|time|"
+               "clock_gettime|nanosleep|pthread_.*|elf_.*|libusb_.*|json_.*)$|"
+               " [bBC] '");
+    cr_expect_str_eq(o.out, "", "%s", o.out);
+    o = run(s, "nm build/lib/libcaboose.a");
+    cr_expect(strstr(o.out, " T caboose_job_new"), "%s", o.err);
+}
+
 /* --- installed elsewhere --------------------------------------------------------------------------- */
 
 Test(build, what_is_installed_elsewhere_works_there)
@@ -189,10 +204,12 @@ Test(build, what_is_installed_elsewhere_works_there)
     struct outcome o =
         run(s, "env -u MAKEFLAGS -u MAKELEVEL make install DESTDIR=@/root PREFIX=/usr");
     cr_assert_eq(o.code, 0, "%s", o.err);
-    o = run(s, "sh -c 'cd @/root/usr && ls bin lib/caboose share/man/man1'");
+    o = run(s, "sh -c 'cd @/root/usr && ls bin include lib lib/caboose share/man/man1'");
     cr_expect_str_eq(o.out,
         "bin:\ncaboose\ncaboose-sim\ncaboose-sim-ctl\ncaboose-with-board\n\n"
-        "lib/caboose:\ncaboose-usbfs.so\n\nshare/man/man1:\ncaboose-sim.1\ncaboose.1\n",
+        "include:\ncaboose.h\n\nlib:\ncaboose\nlibcaboose.a\n\n"
+        "lib/caboose:\ncaboose-usbfs.so\n\n"
+        "share/man/man1:\ncaboose-dfu-util.1\ncaboose-sim.1\ncaboose.1\n",
         "%s", o.out);
     /* From another directory, through a symbolic link, as a user of the package would. */
     o = run(s, "sh -c 'mkdir @/home && ln -s @/root/usr/bin @/home/bin && cd @/home && "

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Drawings for people, on standard output: memory maps and plans. */
+#ifndef HOST_DRAW_H
+#define HOST_DRAW_H
+
+#include "host/device.h"
+#include "host/plan.h"
+
+/* The memories of a board: a line for each run of equal sectors. */
+void draw_memory(const struct device *device);
+
+/* What a plan would do: a character for each sector of the image, and what is not the image's. */
+void draw_plan(const struct plan *plan);
+
+#endif
