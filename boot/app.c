@@ -18,7 +18,7 @@ enum {
 };
 
 /* Is [addr, addr + size) the application's? size: less than all that it may have. */
-static bool in_app(uint32_t addr, uint32_t size)
+INLINE bool in_app(uint32_t addr, uint32_t size)
 {
     return addr - FLASH_BASE <= S->app_size - size;
 }
@@ -53,17 +53,20 @@ static void app_read(uint8_t *to, uint32_t addr, unsigned size)
 /* Before flash is changed: the application is none until it is complete again. */
 static void invalidate(void)
 {
-    S->valid = false;
     if (S->intact)
         S->status = S->intact = (uint8_t)stub_journal_clear();
+    if (S->status == DFU_OK)
+        S->valid = false;
 }
 
 /* Data are missing from now on. */
-static void tear(void)
+INLINE void tear(void)
 {
     S->torn = true;
     S->first = NOWHERE;
 }
+
+static void app_session(void);
 
 /* Makes flash what the open page is. */
 static void close_page(void)
@@ -77,6 +80,12 @@ static void close_page(void)
     if (!page || S->status != DFU_OK)
         return;
     if (page == FLASH_BASE) {
+        const uint32_t *image = (const uint32_t *)(const void *)S->page;
+        if (image[NAME] == stub_vectors[NAME] && image[LAYOUT] != stub_vectors[LAYOUT]) {
+            S->status = DFU_ERR_FILE; /* another bootloader of ours: it would not find its stub */
+            app_session();
+            return;
+        }
         S->reset = *vector;
         *vector = S->stub + ENTRY;
     }
@@ -143,14 +152,8 @@ static void app_write(uint32_t addr)
 {
     if (addr < S->first)
         S->first = addr;
-    if (addr == FLASH_BASE) {
-        const uint32_t *image = (const uint32_t *)(const void *)S->block;
-        if (image[2] == stub_vectors[2] && image[LAYOUT] != stub_vectors[LAYOUT]) {
-            S->status = DFU_ERR_FILE; /* another bootloader of ours: it would not find its stub */
-            return;
-        }
+    if (addr == FLASH_BASE)
         S->base = addr; /* whatever was in charge */
-    }
     for (unsigned i = 0; i < S->length && S->status == DFU_OK; i++) {
         open_page(addr);
         S->page[addr - S->open] = S->block[i];
@@ -176,7 +179,7 @@ static void app_session(void)
 }
 
 /* A download is over. Not sure: only if it looks complete. */
-static void app_finish(bool sure)
+INLINE void app_finish(bool sure)
 {
     S->asked = sure ? S->pointer : NOWHERE;
     if (!sure && S->lacking) {
@@ -200,10 +203,11 @@ static unsigned app_left(void)
 /* Does an image begin at base, as far as can be told? */
 static bool startable(uint32_t base)
 {
+    if (base & (BASE_UNIT - 1))
+        return false;
     uint32_t reset = app_word(base + 4);
-
-    return !(base & (BASE_UNIT - 1)) && (app_word(base) & 0xFFFE0003U) == SRAM_BASE &&
-           (reset & 1) && reset > base;
+    return (app_word(base) & 0xFFFE0003U) == SRAM_BASE && (reset & 1) && reset > base &&
+           (!WITH_RAM || base < SRAM_BASE || (reset < S->ram_end && app_word(base) <= S->ram_end));
 }
 
 /* One step of finishing: a page, or at the end the record. */
@@ -217,7 +221,7 @@ static void app_finish_step(void)
             return;
         }
     S->finishing = false;
-    if (S->status != DFU_OK)
+    if (S->status != DFU_OK || (WITH_ALL && FLASH_REGS->OBR & FLASH_OBR_RDPRT))
         return;
 
     /* Which image is the application? The one that leave named; the one that was, or begins at the
@@ -230,10 +234,7 @@ static void app_finish_step(void)
             S->intact = true;
             return;
         }
-    struct record new = {S->reset, 0};
-    if (!in_app(new.reset, 1))
-        new.reset = FLASH_BASE; /* no image there */
-    new.check = new.reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT;
+    struct record new = {S->reset, S->reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT};
     S->base = *base;
     if (S->valid && new.reset == S->recorded.reset &&new.check == S->recorded.check)
         return;

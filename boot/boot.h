@@ -18,6 +18,10 @@
 
 #define VERSION "1.0"
 
+/* Found by trying: 54 bytes fewer than where gcc 12.2 would inline. */
+#define INLINE   static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
+
 enum {
     TRANSFER_SIZE = 1024, /* wTransferSize */
     PAGES_MAX = 256,
@@ -51,6 +55,7 @@ struct state {           /* what is used most stands first: short offsets make s
     uint8_t short_reply; /* fewer bytes than wLength: the end must be a short packet */
     uint8_t address;     /* from SET_ADDRESS, in force after its status stage */
     uint8_t configuration;
+    uint8_t options; /* new option bytes wait for a reset */
     struct setup setup;
     uint16_t tx_left;
     uint16_t received;  /* bytes of the data stage that have come */

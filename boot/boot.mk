@@ -18,7 +18,7 @@ PROPERFLAGS := -fwhole-program -ffixed-r7 -fno-move-loop-invariants -fno-tree-do
            -fno-tree-loop-optimize -fno-auto-inc-dec -fno-tree-sink
 # The stub's the same way; some of them keep reset_entry() off the stack.
 STUBFLAGS := -ffixed-r7 -fno-caller-saves -fno-move-loop-invariants -fno-cse-follow-jumps \
-           -fno-expensive-optimizations -fno-if-conversion
+           -fno-expensive-optimizations -fno-if-conversion -fno-thread-jumps -fno-optimize-sibling-calls
 FWLINK  := -nostdlib -nostartfiles -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4
 
 BOARDS     := $(patsubst boot/boards/%.mk,%,$(wildcard boot/boards/*.mk))

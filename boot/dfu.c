@@ -80,7 +80,8 @@ static void execute(void)
     } else if (WITH_RAM && addr >= STACK_TOP && addr + S->length <= S->ram_end) {
         for (unsigned i = 0; i < S->length; i++)
             ((volatile uint8_t *)addr)[i] = S->block[i];
-    } else if (WITH_OPTIONS && addr == OPTION_BYTES && S->length == OPTION_BYTES_SIZE) {
+    } else if (WITH_OPTIONS && addr == OPTION_BYTES && S->pointer == addr &&
+               S->length == OPTION_BYTES_SIZE) {
         options_write();
         return;
     } else {
@@ -144,7 +145,7 @@ static int tell_status(void)
 }
 
 /* UPLOAD: block 0 lists the commands (AN3156 §4.2), 2 and up read memory; nothing behind its end. */
-static int send(void)
+INLINE int send(void)
 {
     unsigned size = S->setup.wLength;
 

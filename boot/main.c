@@ -19,7 +19,7 @@ enum { DETACHED_MS = 20 };
 _Noreturn void dfu_main(const struct record *r);
 
 /* Has a millisecond passed? */
-static bool tick(void)
+NOINLINE bool tick(void)
 {
     IWDG_KR = IWDG_KR_RELOAD;
     return SYSTICK->CTRL & SYSTICK_CTRL_COUNTFLAG;
@@ -64,7 +64,7 @@ _Noreturn void restart(void)
 
 /* Waits until a bit is set: a crystal takes 2 ms, the PLL 0.2 ms (DS5319). In vain: the stub again,
  * which starts the application, if there is one, or comes back here. */
-static void await(volatile uint32_t *reg, uint32_t bit)
+INLINE void await(volatile uint32_t *reg, uint32_t bit)
 {
     for (unsigned i = 0; !(*reg & bit); i++)
         if (i > 100000) /* some 200 ms at 8 MHz */
@@ -92,10 +92,11 @@ static uint32_t find_ram_end(void)
 
     SCB_CCR |= SCB_CCR_BFHFNMIGN;
     __asm volatile("cpsid f");
-    do {
-        end += 1024;
+    for (;; end += 1024) {
         (void)*(volatile uint32_t *)end;
-    } while (!SCB_CFSR);
+        if (SCB_CFSR)
+            break;
+    }
     SCB_CFSR = SCB_CFSR;
     __asm volatile("cpsie f");
     return end;
@@ -104,7 +105,8 @@ static uint32_t find_ram_end(void)
 /* Entered by the stub, on a fresh stack, with the journal's valid record, or NULL. */
 __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
 {
-    if (WITH_RAM && RAM_REQUEST->word == REQUEST_RAM && RAM_REQUEST->image >= STACK_TOP) {
+    if (WITH_RAM && RAM_REQUEST->word == REQUEST_RAM && RAM_REQUEST->image >= STACK_TOP &&
+        !(RAM_REQUEST->image & ~0x1FE00U & ~SRAM_BASE)) {
         const uint32_t *vectors = (const uint32_t *)RAM_REQUEST->image;
         RAM_REQUEST->word = 0;
         SCB_VTOR = (uint32_t)vectors;
@@ -132,6 +134,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
     } else if (*(const volatile uint32_t *)journal != 0xFFFFFFFF) { /* not the first time */
         for (unsigned i = 0; i < PAGES_MAX; i++)
             S->pages[i] = SUSPECT;
+        S->torn = true;
     }
     uint32_t reset = ((const volatile uint32_t *)FLASH_BASE)[1];
     if (reset != S->stub + ENTRY &&
@@ -147,7 +150,8 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         usb_poll();
         if (S->stage == STAGE_IDLE)
             dfu_work();
-        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms && dfu_can_leave())
+        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms &&
+            (dfu_can_leave() || (WITH_OPTIONS && S->options)))
             restart();
     }
 }

@@ -31,5 +31,6 @@ void options_write(void)
             S->status = DFU_ERR_VERIFY;
     }
     FLASH_REGS->CR = 0;
-    S->leave_ms = LEAVE_MS; /* a reset, for the chip to take them over */
+    S->options = true; /* a reset, for the chip to take them over */
+    S->leave_ms = LEAVE_MS;
 }

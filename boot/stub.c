@@ -176,9 +176,9 @@ static bool copy(uint32_t to, uint32_t from, uint32_t size)
 
 /*
  * Runs from 0x08000000 as long as page 0 is the image's. A probe has put it there, or another
- * bootloader: everything is moved to the end of flash, page by page. First the journal is erased, so
- * that no record of former times speaks for the application, then comes the bootloader proper, last
- * the stub. Page 0 is not touched: wherever power fails, it leads here again.
+ * bootloader: everything is moved to the end of flash, page by page. First the stub's
+ * page is erased, and the journal, so that no record of former times speaks for the application; then
+ * comes the bootloader proper, last the stub. Page 0 is not touched: wherever power fails, it leads here again.
  *
  * Or the caboose at the end of flash has taken the image for an application: then page 0 leads to its
  * stub, which stays, with its journal. Only the proper is replaced, and then the record, which leads
@@ -191,7 +191,7 @@ static _Noreturn void install(void)
 {
     uint32_t low = here(), end = low + FLASH_SIZE_KB * 1024U, page = page_size(end - 1);
     uint32_t stub = end - page, sum = 0;
-    bool resident = ((const uint32_t *)low)[1] == stub + ENTRY, same = true;
+    bool resident = ((const uint32_t *)low)[1] == stub + ENTRY, same = !resident;
 
     for (uint32_t i = 0; i < IMAGE_SIZE; i += 4) {
         uint32_t word = *(const uint32_t *)(low + i), there = stub + i;
@@ -204,10 +204,15 @@ static _Noreturn void install(void)
         if (word != *(const uint32_t *)there)
             same = false;
     }
-    while (!same && sum == ((const uint32_t *)low)[4])
-        same = (resident || flash_erase(journal_of(stub, page)) == DFU_OK) &&
-               copy(stub - PROPER_SIZE, low + STUB_SIZE, PROPER_SIZE) &&
+    while (!same && sum == ((const uint32_t *)low)[4]) {
+        same = true;
+        if (!resident) {
+            flash_erase(stub); /* once more, and checked, by copy() */
+            same = flash_erase(journal_of(stub, page)) == DFU_OK;
+        }
+        same = same && copy(stub - PROPER_SIZE, low + STUB_SIZE, PROPER_SIZE) &&
                (resident || copy(stub, low, STUB_SIZE));
+    }
     if (resident)
         ((enum dfu_status(*)(void))(stub + CLEAR))();
     jump(stub + ENTRY, 0);
@@ -274,12 +279,11 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
 
     const uint32_t *vectors = record_vectors(r);
     uint32_t reset = vectors[1];
-    if (vectors == (const uint32_t *)FLASH_BASE) {
-        if (reset != here() + ENTRY) { /* a probe has put something over page 0 */
-            r = 0;
-            goto proper;
-        }
-        reset = r->reset;
+    if (vectors == (const uint32_t *)FLASH_BASE) /* no other than ours, if no probe was here */
+        reset = reset == here() + ENTRY ? r->reset : 0;
+    if (reset >> 20 != FLASH_BASE >> 20) {
+        r = 0;
+        goto proper;
     }
     if (!dfu)
         start(vectors, reset, cause);

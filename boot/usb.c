@@ -94,7 +94,7 @@ static int standard_request(void)
     return USB_STALL;
 }
 
-static void on_setup(void)
+INLINE void on_setup(void)
 {
     uint16_t *setup = &S->setup.request;
     int n;
@@ -127,7 +127,8 @@ static void on_setup(void)
         stat = USB_EPR_TX_VALID | USB_EPR_RX_VALID;
     }
     /* A SETUP that came meanwhile is the same, its acknowledgement was lost; or the host gave up. */
-    if (WITH_ALL && USB->EPR[0] & USB_EPR_CTR_RX && (uint16_t)USB_PMA[RX_AT / 2] != S->setup.request)
+    if (WITH_ALL && USB->EPR[0] & USB_EPR_CTR_RX &&
+        (uint16_t)USB_PMA[RX_AT / 2] != S->setup.request)
         return;
     endpoint(stat, 0);
 }
