@@ -116,6 +116,7 @@ $B/tests/firmware/%.elf: tests/firmware/%.c tests/firmware/startup.c tests/firmw
         $(wildcard tests/firmware/*.h)
 	@mkdir -p $(@D)
 	$(ARM)gcc $(GUESTFLAGS) -T tests/firmware/stm32.ld $(filter %.c,$^) -o $@
+$B/tests/firmware/asks.elf: examples/caboose.h
 $B/tests/firmware/%.bin: $B/tests/firmware/%.elf
 	$(ARM)objcopy -O binary $< $@
 
@@ -129,15 +130,18 @@ tests: $(TESTS) $(GUESTS) $(SANITIZED)
 check: all tests
 	@tests/run $(TESTS) $(SANITIZED)
 
-# The campaign of power cuts: MINUTES of it on two processes; writes RELIABILITY.md. The firmware is copied
-# first, so that another build meanwhile does no harm.
+# The campaigns of power cuts, failing flash, events on the cable and requests: MINUTES of them on two
+# processes; writes RELIABILITY.md. The firmware is copied first, so that another build meanwhile does no harm.
 MINUTES ?= 60
-$B/tests/torture: $B/obj/tests/torture.o $B/obj/tests/campaign.o $B/obj/tests/dfu_host.o $B/libsim.a
+$B/tests/torture: $(patsubst %,$B/obj/tests/%.o,torture campaign dfu_host usb_events requests request_model) \
+        $B/obj/core/dfu_state.o $B/libsim.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $^ -o $@
 torture: $B/tests/torture firmware
 	cp $B/firmware/bluepill-tail.bin $B/tests/torture.firmware
-	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware --report RELIABILITY.md \
+	cp $B/firmware/bluepill-full-tail.bin $B/tests/torture.full
+	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware \
+	    --full $B/tests/torture.full --report RELIABILITY.md \
 	    --commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- boot core || echo ', boot changed')"
 
 # Hosts that we have not written: strangers/README.md.

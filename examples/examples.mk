@@ -8,12 +8,13 @@
 B   ?= build
 ARM ?= arm-none-eabi-
 
-EXAMPLES := blinky vectors usbdev large hsi
+EXAMPLES := blinky vectors usbdev large hsi runtime
 
 examples.COMMON := common/startup.c common/uart.c
 blinky.SRC  := blinky/main.c common/clock.c
 vectors.SRC := vectors/main.c common/clock.c
 usbdev.SRC  := usbdev/main.c usbdev/usb.c common/clock.c common/tick.c
+runtime.SRC := runtime/main.c runtime/usb.c common/clock.c common/tick.c
 large.SRC   := large/main.c common/clock.c common/tick.c common/syscalls.c
 large.GEN   := large/tables.c
 hsi.SRC     := hsi/main.c common/tick.c

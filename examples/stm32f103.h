@@ -94,6 +94,7 @@ static_assert(offsetof(struct usb_regs, BTABLE) == 0x50, "USB");
 #define USB_PMA ((volatile uint32_t *)0x40006000)
 
 #define USB_CNTR_FRES      (1U << 0)
+#define USB_CNTR_PDWN      (1U << 1)
 #define USB_CNTR_RESETM    (1U << 10)
 #define USB_CNTR_CTRM      (1U << 15)
 #define USB_ISTR_EP_ID     0xFU
@@ -120,6 +121,9 @@ static_assert(offsetof(struct usb_regs, BTABLE) == 0x50, "USB");
 #define USB_EP_RX_STALL    0x1000U
 #define USB_EP_RX_NAK      0x2000U
 #define USB_EP_RX_VALID    0x3000U
+
+/* 96 bits, RM0008 §30.2. */
+#define UNIQUE_ID ((const uint32_t *)0x1FFFF7E8)
 
 struct systick_regs {
     volatile uint32_t CTRL, LOAD, VAL, CALIB;

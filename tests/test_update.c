@@ -123,7 +123,7 @@ Test(update, leave_answers_for_250_to_500_ms)
 
     check_dfu(flash_application(&h, &app), &h);
     check_dfu(dfu_leave(&h, 2), &h);
-    cr_expect(h.last.poll_ms >= 1 && h.last.poll_ms <= 20, "poll %u", h.last.poll_ms);
+    cr_expect(h.last.poll_ms <= 20, "poll %u", h.last.poll_ms);
     uint64_t begun = board_now(h.board);
     while (dfu_getstatus(&h).result > 0) {
         cr_assert_eq(h.last.state, DFU_MANIFEST);
@@ -877,7 +877,8 @@ Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
 }
 
 /* A packet that is lost, at many places: the host repeats it. Three times in vain, and the transfer
- * has failed; then the next session must do. */
+ * has failed; so it has where a GETSTATUS is repeated that was heard: it tells what comes next. Then the
+ * next session must do. */
 Test(update, lost_packets_do_no_harm)
 {
     struct app old = app_build(2500, 61, 0), new = app_build(2500, 62, 0);
@@ -895,7 +896,6 @@ Test(update, lost_packets_do_no_harm)
             struct host h = {.board = board_copy(base.board)};
             usb_fault_at(h.board, nth, (enum usb_fault)fault);
             bool at_once = flash_application(&h, &new);
-            cr_expect(at_once || h.last.result == USB_ERROR || h.last.result == 0);
             again += !at_once;
             tries++;
             if (!at_once) {
