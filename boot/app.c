@@ -34,7 +34,7 @@ static uint32_t app_word(uint32_t addr)
     if (in_app(addr, 1)) {
         if (addr - S->open < S->page_size)
             return *(uint32_t *)(void *)(S->page + (addr - S->open));
-        if (*page_at(addr) & WAITS)
+        if (*page_at(addr))
             return 0xFFFFFFFF;
         if (addr == FLASH_BASE + 4)
             return S->reset;
@@ -77,8 +77,12 @@ static void close_page(void)
     uint32_t *vector = (uint32_t *)(void *)S->page + 1;
 
     S->open = 0;
-    if (!page || S->status != DFU_OK)
+    if (!page)
         return;
+    if (S->status != DFU_OK) {
+        tear();
+        return;
+    }
     if (page == FLASH_BASE) {
         const uint32_t *image = (const uint32_t *)(const void *)S->page;
         if (image[NAME] == stub_vectors[NAME] && image[LAYOUT] != stub_vectors[LAYOUT]) {
@@ -152,8 +156,6 @@ static void app_write(uint32_t addr)
 {
     if (addr < S->first)
         S->first = addr;
-    if (addr == FLASH_BASE)
-        S->base = addr; /* whatever was in charge */
     for (unsigned i = 0; i < S->length && S->status == DFU_OK; i++) {
         open_page(addr);
         S->page[addr - S->open] = S->block[i];
@@ -170,8 +172,7 @@ static void app_session(void)
     if (S->finishing)
         return; /* that download was complete */
     S->first = NOWHERE;
-    if (!S->intact)
-        tear();
+    S->torn = !S->valid;
     S->lacking = 0;
     S->open = 0;
     for (unsigned i = 0; i < PAGES_MAX; i++)
@@ -179,13 +180,13 @@ static void app_session(void)
 }
 
 /* A download is over. Not sure: only if it looks complete. */
-INLINE void app_finish(bool sure)
+static void app_finish(uint32_t asked)
 {
-    S->asked = sure ? S->pointer : NOWHERE;
-    if (!sure && S->lacking) {
+    S->asked = asked;
+    if (asked == NOWHERE && S->lacking) {
         if (S->first != NOWHERE)
             return;
-        tear(); /* it only erased: so be it, but what is left is no application */
+        tear();
     }
     S->finishing = true;
 }
@@ -227,9 +228,11 @@ static void app_finish_step(void)
     /* Which image is the application? The one that leave named; the one that was, or begins at the
      * start of flash and was just written; else what there is. In what is torn, only one that came
      * again from its beginning. */
+    if (S->first == FLASH_BASE)
+        S->base = FLASH_BASE;
     uint32_t *base = &S->asked;
     while (!in_app(*base, 4) || !startable(*base) || !in_app(app_word(*base + 4), 1) ||
-           (S->torn && S->first > *base))
+           (S->torn && S->first != *base))
         if (base++ == &S->first) {
             S->intact = true;
             return;
@@ -243,6 +246,7 @@ static void app_finish_step(void)
         return;
     S->status = (uint8_t)stub_journal_write(new.reset, new.check);
     S->recorded = new;
-    S->valid = S->intact = true;
+    S->intact = true;
     S->torn = false;
+    S->valid = S->status == DFU_OK;
 }

@@ -31,7 +31,8 @@
 #define ENTER_BY_RESET 1
 #endif
 #ifndef TAP_MS
-#define TAP_MS 500
+#define TAP_MS                                                                                     \
+    250 /* a watchdog that option bytes started is not fed: it bites after 409 (273 at worst) */
 #endif
 
 /* A pin with a resistor of its own, that is at ENTER_LEVEL after a reset: port 'A' to 'E', or 0: none. */

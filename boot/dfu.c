@@ -160,7 +160,7 @@ INLINE int send(void)
         S->status = DFU_ERR_VENDOR;
         return USB_STALL;
     }
-    app_finish(false); /* a host that reads back has written all */
+    app_finish(NOWHERE); /* a host that reads back has written all */
     uint32_t addr = block_address(S->setup.wValue, size), end = S->limit;
     unsigned room = addr < end ? end - addr : 0;
     S->dfu = DFU_UPLOAD_IDLE;
@@ -187,7 +187,7 @@ int dfu_request(void)
         S->length = (uint16_t)size;
         if (size)
             return USB_RECEIVE; /* dfuDNLOAD-SYNC when it has come: usb.c */
-        app_finish(true);
+        app_finish(S->pointer);
         S->leave_ms = LEAVE_UNASKED_MS;
         S->dfu = DFU_MANIFEST_SYNC;
         return 0;
@@ -205,7 +205,7 @@ int dfu_request(void)
     case DFU_STOP:
         if (S->dfu == DFU_DNLOAD_SYNC)
             tear(); /* the block under way is dropped */
-        app_finish(false);
+        app_finish(NOWHERE);
         S->dfu = DFU_IDLE;
         return 0;
     case DFU_TO_IDLE:
@@ -213,7 +213,7 @@ int dfu_request(void)
         S->dfu = DFU_IDLE;
         return 0;
     case DFU_GO:
-        app_finish(true);
+        app_finish(S->valid ? NOWHERE : S->pointer);
         S->leave_ms = LEAVE_MS;
         return 0;
     case DFU_IGNORE:

@@ -75,6 +75,8 @@ static void clock_start(void)
 {
     SYSTICK->LOAD = CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
     SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
+    if (!HSE_MHZ)
+        RCC->CFGR = RCC_CFGR_USBPRE; /* before USB has its clock (RM0008 §7.3.2) */
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | (HSE_MHZ ? RCC_CR_HSEON : 0);
     if (HSE_MHZ)
@@ -138,7 +140,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
     }
     uint32_t reset = ((const volatile uint32_t *)FLASH_BASE)[1];
     if (reset != S->stub + ENTRY &&
-        reset != FLASH_BASE + ENTRY) { /* put there by another bootloader */
+        reset != FLASH_BASE + ENTRY) { /* another bootloader has put it there */
         open_page(FLASH_BASE);
         close_page();
     }

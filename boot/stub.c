@@ -256,7 +256,7 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
     } else if (ENTER_BY_RESET == 2 && button) { /* another press in time finds a request */
         PWR_CR = PWR_CR_DBP;
         BKP_DR(10) = REQUEST_DR10;
-        for (unsigned i = TAP_MS * 2667U; i; i--) /* 3 cycles of 8 MHz */
+        for (unsigned i = TAP_MS * 2000U; i; i--) /* 4 cycles of 8 MHz */
             __asm volatile("");
         BKP_DR(10) = 0;
         PWR_CR = 0;
@@ -285,7 +285,7 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
         r = 0;
         goto proper;
     }
-    if (!dfu)
+    if (!dfu || reset == FLASH_BASE + ENTRY) /* a self-update is first of all finished */
         start(vectors, reset, cause);
 proper:
     __asm volatile("msr msp, %0" : : "r"(STACK_TOP));

@@ -94,14 +94,18 @@ static int standard_request(void)
     return USB_STALL;
 }
 
+static void take_packet(uint16_t *to, unsigned half_words)
+{
+    volatile uint32_t *from = USB_PMA + RX_AT / 2;
+    do
+        *to++ = (uint16_t)*from++;
+    while (--half_words);
+}
+
 INLINE void on_setup(void)
 {
-    uint16_t *setup = &S->setup.request;
     int n;
-
-#pragma GCC unroll 1
-    for (unsigned i = 0; i < 4; i++)
-        setup[i] = (uint16_t)USB_PMA[RX_AT / 2 + i];
+    take_packet(&S->setup.request, 4);
     USB->EPR[0] = USB_EPR_TYPE_CONTROL | USB_EPR_CTR_TX; /* ready for it again */
     S->stage = STAGE_IDLE;
     S->address = 0;
@@ -138,8 +142,7 @@ static void on_out(void)
     uint32_t stat = USB_EPR_TX_NAK | USB_EPR_RX_VALID;
 
     if (S->stage == STAGE_OUT) {
-        for (unsigned i = 0; i < PACKET; i += 2)
-            *(uint16_t *)(void *)(S->block + S->received + i) = (uint16_t)USB_PMA[(RX_AT + i) / 2];
+        take_packet((uint16_t *)(void *)(S->block + S->received), PACKET / 2);
         S->received = (uint16_t)(S->received + (USB_PMA[3] & 0x3FF));
         if (S->received >= S->length) {
             S->dfu = DFU_DNLOAD_SYNC;

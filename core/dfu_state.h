@@ -22,7 +22,7 @@ enum dfu_reaction {
     DFU_TELL,     /* GETSTATUS */
     DFU_STATE,    /* GETSTATE */
     DFU_TO_IDLE,  /* dfuIDLE, the error forgotten */
-    DFU_STOP,     /* ABORT: dfuIDLE; what was downloaded may be complete now */
+    DFU_STOP,     /* dfuIDLE; a block that no GETSTATUS asked for is dropped, else all may be complete */
     DFU_GO,       /* DETACH: leave for the application, if there is one */
 };
 

@@ -12,7 +12,7 @@ static const struct {
     const char *reactions; /* DETACH DNLOAD UPLOAD GETSTATUS CLRSTATUS GETSTATE ABORT */
 } rows[] = {
     {DFU_IDLE,                "GDUSIsA"}, /* A.2.3 */
-    {DFU_DNLOAD_SYNC,         "GxxSIsA"}, /* A.2.4 */
+    {DFU_DNLOAD_SYNC,         "AxxSAsA"}, /* A.2.4; a block that was not asked for is dropped */
     {DFU_DNBUSY,              "GxxSIsA"}, /* A.2.5 */
     {DFU_DNLOAD_IDLE,         "GDxSIsA"}, /* A.2.6 */
     {DFU_MANIFEST_SYNC,       "GxxSIsA"}, /* A.2.7 */
