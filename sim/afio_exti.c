@@ -2,7 +2,7 @@
 /*
  * AFIO: pin remapping and the choice of pins for EXTI. EXTI: edges become interrupts.
  *
- * Sources: RM0008 §9.4 (AFIO), §10.2 (EXTI); stm32f1-core.md §6.
+ * Sources: RM0008 §9.4 (AFIO), §10.2 (EXTI).
  */
 #include "board_state.h"
 

@@ -532,7 +532,7 @@ static uint32_t read_any(struct board *b, uint32_t addr, unsigned size)
         !b->rom_loaded)
         board_break_rule(b, addr,
             "execution of system memory: this board has no copy of the ROM "
-            "bootloader (stm32f1-flash.md §9)");
+            "bootloader (AN2606)");
     return load_le(bytes, size);
 }
 
@@ -778,7 +778,7 @@ static void system_reset(struct board *b, uint32_t flag, uint64_t hold_ns)
     rcc_set_reset_flags(b, RCC_CSR_PINRSTF | flag);
 }
 
-/* Reset is over: the BOOT pins are sampled (stm32f1-core.md §2) and the CPU fetches SP and PC. */
+/* Reset is over: the BOOT pins are sampled (RM0008 §3.4) and the CPU fetches SP and PC. */
 static void release(struct board *b)
 {
     b->halt = HALT_NONE;
@@ -969,7 +969,7 @@ struct usb_state *board_usb(struct board *b)
 }
 
 /* What the ROM area shows: a vector table that leads to a loop, then the flash size (0x1FFFF7E0) and
- * the unique id (0x1FFFF7E8): stm32f1-flash.md §8. */
+ * the unique id (0x1FFFF7E8): RM0008 §30. */
 static void make_system_memory(struct board *b)
 {
     static const uint8_t rom[] = {

@@ -37,16 +37,18 @@ struct board_config {
     const char *part;         /* a row of sim/parts.c: "stm32f103c8", "stm32f103cb" … */
     enum board_timing timing; /* typical: 52.5 µs a half-word, 30 ms a page */
     uint64_t seed;            /* of everything that silicon leaves to chance; RAM at power-up too */
-    uint32_t hse_hz;          /* crystal; 0 means 8 MHz, BOARD_NO_CRYSTAL none */
-    bool lenient;             /* report broken rules, go on */
-    bool usb_on_hsi;          /* let USB work on the inaccurate HSI clock */
-    bool boot0, boot1;        /* levels of the BOOT pins */
-    void *context;            /* handed to the functions below; each may be NULL */
+    uint32_t hse_hz;          /* crystal, 4 to 16 MHz; 0 means 8 MHz, BOARD_NO_CRYSTAL none */
+    char pull_up_port;    /* 'A' … 'G' of the pin that, driven low, pulls D+ up; 0: pulled up */
+    unsigned pull_up_pin; /* … for good, as on a Blue Pill; 0 … 15 */
+    bool lenient;         /* report broken rules, go on */
+    bool usb_on_hsi;      /* let USB work on the inaccurate HSI clock */
+    bool boot0, boot1;    /* levels of the BOOT pins */
+    void *context;        /* handed to the functions below; each may be NULL */
     void (*uart)(void *context, unsigned usart, uint8_t byte);       /* usart: 1, 2, 3 */
     void (*pin)(void *context, char port, unsigned pin, bool level); /* an output changed */
     void (*log)(void *context, const char *line); /* events: reset, broken rule, USB attach … */
     void (*trace)(void *context, const char *line);
-    unsigned trace_what; /* BOARD_TRACE_… */
+    unsigned trace_what;                                             /* BOARD_TRACE_… */
     void (*usb)(void *context, const struct usb_transfer *transfer); /* its begin, its end */
 };
 #define BOARD_NO_CRYSTAL UINT32_MAX

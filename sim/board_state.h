@@ -43,7 +43,7 @@ struct clock {
     uint32_t hz;   /* HCLK */
 };
 
-/* RCC_CSR (stm32f1-core.md §4). */
+/* RCC_CSR (RM0008 §7.3.10). */
 enum {
     RCC_CSR_PINRSTF = 1 << 26,
     RCC_CSR_PORRSTF = 1 << 27,

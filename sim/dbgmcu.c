@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * DBGMCU: on every F101 and F103 its registers answer in debug mode only; user code reads 0 and
- * writes nothing (errata sheets, quoted in HAL-F1; stm32f1-core.md §10).
+ * writes nothing (errata sheets, quoted in HAL-F1).
  */
 #include "board_state.h"
 

@@ -6,7 +6,7 @@
  * stalls until then. What it found is kept, so that a reset or a power cut on the way can leave
  * something between.
  *
- * Sources: PM0075 Rev 2 (all rules), DS5319 table 28 (times); as gathered in stm32f1-flash.md.
+ * Sources: PM0075 Rev 2 (all rules), DS5319 table 28 (times).
  */
 #include "board_state.h"
 
@@ -114,7 +114,7 @@ static void cells_changed(struct board *b)
 
 /*
  * A cell whose programming or erase was cut short may hold a charge near the sense amplifier's
- * threshold: it reads as 0 today and 1 tomorrow (reliability.md, T1). Such bits are a mask beside the
+ * threshold: it reads as 0 today and 1 tomorrow. Such bits are a mask beside the
  * cells. What they read as is drawn at each power-up: often all alike, for they share voltage and
  * temperature, so that a cut operation looks complete, or never begun. A bit is decided by the
  * next erase of its page, and by being programmed to 0; a 1 in a value that is programmed does
@@ -595,9 +595,8 @@ void flash_store(struct board *b, uint32_t addr, unsigned size, uint32_t value)
 {
     uint32_t offset = addr - FLASH_BASE;
     if (offset >= flash_size(b)) {
-        board_break_rule(b, addr,
-            "store to flash through the alias at 0: use 0x08000000 "
-            "(stm32f1-flash.md §5)");
+        board_break_rule(
+            b, addr, "store to flash through the alias at 0: use 0x08000000 (PM0075 §2.1)");
         board_bus_fault(b);
         return;
     }
@@ -700,7 +699,7 @@ static void take_key(struct board *b, enum flash_key *key, uint32_t value, uint3
     } else if (*key == KEY_FIRST && value == KEY2) {
         *key = KEY_OPEN;
     } else if (*key == KEY_OPEN) {
-        board_break_rule(b, addr, "key written although unlocked (stm32f1-flash.md §2: test LOCK)");
+        board_break_rule(b, addr, "key written although unlocked: test LOCK (PM0075 §2.3.2)");
     } else {
         *key = KEY_DEAD;
         board_break_rule(b, addr, "wrong key 0x%08x: flash is locked until reset (PM0075 §2.3.2)",

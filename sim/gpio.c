@@ -2,7 +2,7 @@
 /*
  * GPIOA … GPIOG: what each pin is set to, and the level that this and the world outside give it.
  *
- * Sources: RM0008 §9 (registers, pulls, lock), as gathered in stm32f1-core.md §6.
+ * Sources: RM0008 §9 (registers, pulls, lock).
  */
 #include "board_state.h"
 
@@ -25,7 +25,7 @@ static const struct {
     char port;
     uint8_t pin;
 } pulled_up[] = {
-    {'A', 12}, /* D+: 1.5 kΩ to 3.3 V (stm32f1-usb-fs.md §7) */
+    {'A', 12}, /* D+: 1.5 kΩ to 3.3 V (USB 2.0 §7.1.5.1), unless a pin switches it */
     {'C', 13}, /* LED to 3.3 V */
 };
 // clang-format on
@@ -48,6 +48,11 @@ static bool is_alternate(const struct gpio_state *g, unsigned pin)
     return is_output(g, pin) && config_of(g, pin) & 8;
 }
 
+static bool is_d_plus(unsigned port, unsigned pin)
+{
+    return port == 0 && pin == 12;
+}
+
 static bool outside_level(const struct board *b, unsigned port, unsigned pin)
 {
     const struct gpio_state *g = &b->gpio[port];
@@ -55,7 +60,7 @@ static bool outside_level(const struct board *b, unsigned port, unsigned pin)
         return g->driven_high >> pin & 1;
     for (unsigned i = 0; i < sizeof pulled_up / sizeof pulled_up[0]; i++)
         if (pulled_up[i].port == (char)('A' + port) && pulled_up[i].pin == pin)
-            return board_powered(b);
+            return board_powered(b) && (!is_d_plus(port, pin) || gpio_pulls_up_usb(b));
     if (port == 1 && pin == 2) /* BOOT1's jumper */
         return b->config.boot1;
     return false;
@@ -78,6 +83,14 @@ bool gpio_drives_low(const struct board *b, char port, unsigned pin)
 {
     const struct gpio_state *g = &b->gpio[port - 'A'];
     return is_output(g, pin) && !is_alternate(g, pin) && !(g->odr >> pin & 1);
+}
+
+/* The switch is a transistor that conducts while its base is pulled low: a pin that floats, or the weak
+ * pull of an input, leaves it open. */
+bool gpio_pulls_up_usb(const struct board *b)
+{
+    return !b->config.pull_up_port ||
+           gpio_drives_low(b, b->config.pull_up_port, b->config.pull_up_pin);
 }
 
 bool gpio_is_alternate_output(const struct board *b, char port, unsigned pin)
@@ -115,6 +128,17 @@ void gpio_update(struct board *b, unsigned port)
         if ((old >> pin & 1) != level)
             exti_pin_edge(b, port, pin, level);
     }
+}
+
+/* A port's registers have changed: so have its pins, and D+ where it hangs on one of them. */
+static void port_changed(struct board *b, unsigned port)
+{
+    bool switches = b->config.pull_up_port == (char)('A' + port);
+    gpio_update(b, port);
+    if (switches && port != 0)
+        gpio_update(b, 0);
+    if (switches || port == 0)
+        usb_pin_changed(b);
 }
 
 static uint32_t gpio_read(struct board *b, const struct device *d, uint32_t offset, unsigned size)
@@ -197,9 +221,7 @@ static void gpio_write(
     default:
         break;
     }
-    gpio_update(b, d->index);
-    if (d->index == 0)
-        usb_pin_changed(b);
+    port_changed(b, d->index);
 }
 
 static void gpio_reset(struct board *b, const struct device *d, enum reset_kind kind)
@@ -212,9 +234,7 @@ static void gpio_reset(struct board *b, const struct device *d, enum reset_kind 
         .driven_high = g->driven_high,
         .level = g->level,
         .shown = g->shown};
-    gpio_update(b, d->index);
-    if (d->index == 0)
-        usb_pin_changed(b);
+    port_changed(b, d->index);
 }
 
 bool board_pin(const struct board *b, char port, unsigned pin)

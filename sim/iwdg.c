@@ -2,7 +2,7 @@
 /*
  * IWDG: the watchdog that nothing but a reset stops.
  *
- * Sources: RM0008 §19; stm32f1-core.md §9. The LSI runs at its nominal 40 kHz.
+ * Source: RM0008 §19. The LSI runs at its nominal 40 kHz.
  */
 #include "board_state.h"
 
@@ -24,20 +24,20 @@ static const struct reg regs[] = {
 };
 // clang-format on
 
-/* Counts RLR down to 0 and resets with the next step. */
-static void reload(struct board *b)
+/* From then on it counts RLR down to 0 and resets with the next step. */
+static void reload(struct board *b, uint64_t when)
 {
     struct iwdg_state *w = &b->iwdg;
     uint32_t shift = w->pr > 6 ? 6 : w->pr;
-    w->end = board_now(b) + (uint64_t)(w->rlr + 1) * (UINT64_C(4) << shift) * LSI_PERIOD_NS;
+    w->end = when + (uint64_t)(w->rlr + 1) * (UINT64_C(4) << shift) * LSI_PERIOD_NS;
     board_set_deadline(b, &iwdg_device, w->end);
 }
 
-static void start(struct board *b)
+static void start(struct board *b, uint64_t when)
 {
     b->iwdg.running = true;
     rcc_start_lsi(b);
-    reload(b);
+    reload(b, when);
 }
 
 static void iwdg_tick(struct board *b, const struct device *d)
@@ -69,9 +69,9 @@ static void write_key(struct board *b, uint32_t value)
     struct iwdg_state *w = &b->iwdg;
     w->open = value == KEY_UNLOCK;
     if (value == KEY_START && !w->running)
-        start(b);
+        start(b, board_now(b));
     else if (value == KEY_RELOAD && w->running)
-        reload(b);
+        reload(b, board_now(b));
 }
 
 static void write_setting(
@@ -106,14 +106,15 @@ static void iwdg_write(
         write_setting(b, d->base + RLR, &w->rlr, &w->rlr_busy, value & 0xFFF);
 }
 
-/* WDG_SW = 0 in the option bytes: runs from reset on (PM0075 table 8). */
+/* WDG_SW = 0 in the option bytes: runs from the end of the reset on, however long the button holds it
+ * (PM0075 table 8; RM0008 §19.3.1). */
 static void iwdg_reset(struct board *b, const struct device *d, enum reset_kind kind)
 {
     (void)d;
     (void)kind;
     b->iwdg = (struct iwdg_state){.rlr = 0xFFF};
     if (!(b->fpec.obr & 1 << 2) && board_powered(b))
-        start(b);
+        start(b, b->release_at);
 }
 
 const struct device iwdg_device = {

@@ -64,13 +64,15 @@ uint64_t board_time_of(const struct board *b, uint64_t cycles);
 const char *board_usb_clock_fault(const struct board *b);
 uint64_t board_random(struct board *b); /* the board's seeded generator */
 
-/* GPIO, to the USB model: is PA12 (D+) driven low by the firmware? Boards have a fixed pull-up. */
+/* GPIO, to the USB model: is PA12 (D+) driven low by the firmware? Is D+ pulled up, for good or by the
+ * pin that switches it? */
 bool gpio_drives_low(const struct board *b, char port, unsigned pin);
+bool gpio_pulls_up_usb(const struct board *b);
 
 /* Is the device's clock on in RCC? (Without it the USB peripheral does not answer on the bus.) */
 bool board_clocked(const struct board *b, const struct device *d);
 
-/* sim/usb_host.c: PA12 may have changed. Call it when the firmware changes what drives that pin;
+/* sim/usb_host.c: D+ may have changed. Call it when the firmware changes what drives PA12 or its pull-up;
  * without the call the host sees it within 100 us. */
 void usb_pin_changed(struct board *b);
 

@@ -45,6 +45,8 @@ static const char usage_text[] =
     "      --hse HZ            the crystal (8000000)\n"
     "      --no-crystal        HSE never becomes ready\n"
     "      --usb-on-hsi        let USB work on the inaccurate internal clock\n"
+    "      --pull-up PIN       that switches the pull-up of D+ on when low: PB9 on a Maple Mini\n"
+    "                          (pulled up for good, as on a Blue Pill)\n"
     "      --timing WHICH      of flash: typical (default), fastest, slowest\n"
     "      --seed N            of all that is left to chance (0)\n"
     "      --lenient           report broken rules and go on\n"
@@ -101,7 +103,8 @@ struct program {
     struct board *board;
     const char *loads[MAX_LOADS];
     size_t load_count;
-    const char *flash_in, *flash_out, *options_in, *options_out, *json, *trace_path, *pcap_path, *control;
+    const char *flash_in, *flash_out, *options_in, *options_out, *json, *trace_path, *pcap_path,
+        *control;
     struct event events[MAX_EVENTS];
     size_t event_count;
     bool run_given, verbose, usbip, virtual_clock;
@@ -255,6 +258,16 @@ static void parse_power_cycle(struct program *p, const char *text)
 
 static const char *const torn_names[] = {"not-begun", "half", "random", "done", "marginal", NULL};
 
+static void parse_pull_up(struct program *p, const char *text)
+{
+    char port, extra;
+    unsigned pin;
+    if (sscanf(text, "P%c%2u%c", &port, &pin, &extra) != 2 || port < 'A' || port > 'G' || pin > 15)
+        fail(EXIT_USAGE, "--pull-up: '%s' is not a pin; PA0 to PG15, as PB9", text);
+    p->config.pull_up_port = port;
+    p->config.pull_up_pin = pin;
+}
+
 static void parse_cut(struct program *p, const char *text)
 {
     const char *rest;
@@ -312,6 +325,7 @@ enum option_code {
     OPT_HSE,
     OPT_NO_CRYSTAL,
     OPT_USB_ON_HSI,
+    OPT_PULL_UP,
     OPT_TIMING,
     OPT_SEED,
     OPT_LENIENT,
@@ -342,6 +356,7 @@ static const struct option options[] = {
     {"hse",         required_argument, NULL, OPT_HSE},
     {"no-crystal",  no_argument,       NULL, OPT_NO_CRYSTAL},
     {"usb-on-hsi",  no_argument,       NULL, OPT_USB_ON_HSI},
+    {"pull-up",     required_argument, NULL, OPT_PULL_UP},
     {"timing",      required_argument, NULL, OPT_TIMING},
     {"seed",        required_argument, NULL, OPT_SEED},
     {"lenient",     no_argument,       NULL, OPT_LENIENT},
@@ -418,6 +433,9 @@ static void take_option(struct program *p, int code)
         break;
     case OPT_USB_ON_HSI:
         p->config.usb_on_hsi = true;
+        break;
+    case OPT_PULL_UP:
+        parse_pull_up(p, optarg);
         break;
     case OPT_TIMING:
         p->config.timing = (enum board_timing)choice("timing", optarg, timings);
@@ -937,6 +955,9 @@ int main(int argc, char **argv)
     report(p);
     if (p->json)
         write_summary(p, stop);
+    if (p->pcap && ferror(p->pcap))
+        fail(EXIT_OUTPUT, "%s: the capture is not whole: the disk is full, or nobody read on",
+            p->pcap_path);
     if (p->flash_out && !save_flash(p, p->flash_out))
         fail(EXIT_OUTPUT, "%s: cannot write: %s", p->flash_out, strerror(errno));
     if (p->options_out && !save(p, p->options_out, OPTION_BASE, OPTION_SIZE))

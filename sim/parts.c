@@ -3,8 +3,8 @@
 
 #include <strings.h>
 
-/* Flash, page, RAM, DEV_ID: stm32f1-flash.md §8. Backup registers: stm32f1-core.md §7. IRQs: §3.
- * The last letter but one is the package; what it leaves out is not modelled. */
+/* Flash, page: PM0075 §2.1. RAM: DS5319 and its like. DEV_ID: RM0008 §31.6.1. Backup registers: RM0008
+ * §6. IRQs: RM0008 §10.1. The last letter but one is the package; what it leaves out is not modelled. */
 // clang-format off
 const struct part parts[] = {
     /*                flash  page  RAM  density         BKP IRQs DEV_ID */

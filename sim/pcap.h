@@ -12,8 +12,8 @@
 
 #include <stdio.h>
 
-/* The head of the file. Then each transfer that board_config.usb tells, at once on disk. What could not be
- * written shows in ferror(). */
+/* The head of the file; then each transfer that board_config.usb tells, written at once. What could
+ * not be written shows in ferror(). */
 void pcap_begin(FILE *f);
 void pcap_write(FILE *f, const struct usb_transfer *t);
 

@@ -2,8 +2,8 @@
 /*
  * PWR: only the lock of the backup domain is modelled. BKP: the registers behind that lock.
  *
- * The board has no battery: a power-on finds the backup domain reset. Sources: RM0008 §5.4, §6.4;
- * stm32f1-core.md §7 (whose offsets are right where the SVD's are not).
+ * The board has no battery: a power-on finds the backup domain reset. Sources: RM0008 §5.4, §6.4
+ * (whose offsets are right where the SVD's are not).
  */
 #include "board_state.h"
 

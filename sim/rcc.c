@@ -2,8 +2,7 @@
 /*
  * RCC: clocks, and the enables and resets that hang on them.
  *
- * Sources: RM0008 §7 (registers, reset flags), DS5319 (limits, start-up times), as gathered in
- * stm32f1-core.md §4 and §5.
+ * Sources: RM0008 §7 (registers, reset flags), DS5319 (limits, start-up times).
  */
 #include "board_state.h"
 
@@ -172,7 +171,7 @@ uint32_t rcc_rtc_hz(const struct board *b)
     }
 }
 
-/* USB needs 48 MHz from the PLL, 0.25 % exact, which only the crystal is (stm32f1-usb-fs.md §1). */
+/* USB needs 48 MHz from the PLL (RM0008 §7.2.3), 0.25 % exact (USB 2.0 §7.1.11), which only the crystal is. */
 const char *board_usb_clock_fault(const struct board *b)
 {
     const struct rcc_state *r = &b->rcc;

@@ -50,7 +50,7 @@ static const struct reg basic_regs[] = {
     {"PSC", PSC, 0, 0xFFFF}, {"ARR", ARR, 0, 0xFFFF},
 };
 
-/* Interrupts of the update and compare events (stm32f1-core.md §3; SVD). */
+/* Interrupts of the update and compare events (RM0008 §10.1.2; SVD). */
 static const struct {
     uint8_t update, compare, channels;
     bool apb2, repeats;

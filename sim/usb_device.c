@@ -520,7 +520,7 @@ static uint16_t fnr(const struct board *b, const struct usb_device_state *u)
 {
     const struct usb_host_state *h = &board_usb((struct board *)(uintptr_t)b)->host;
     unsigned lines = 0x8000; /* J, idle: D+ is pulled up */
-    if (u->cntr & CNTR_PDWN)
+    if (u->cntr & CNTR_PDWN || !gpio_pulls_up_usb(b))
         lines = 0;
     else if (h->bus == USB_BUS_RESET)
         lines = 0;

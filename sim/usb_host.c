@@ -3,7 +3,8 @@
  * Host controller, hub port and the few steps of an operating system. See usb_host.h for what it
  * promises, usb_state.h for how time is kept.
  *
- * Sources: USB 2.0 §5.11, §7.1, §8.4–8.6, §9; shared/hardware/usb-dfu.md §1, §2.2, §8.
+ * Sources: USB 2.0 §5.11, §7.1, §8.4–8.6, §9; Linux, drivers/usb/core/hub.c (the order of
+ * requests by which it takes in a device).
  */
 #include "machine.h"
 #include "usb_state.h"
@@ -227,9 +228,17 @@ static void note_request(struct usb_host_state *h, const uint8_t setup[8])
     }
 }
 
-static void finish(struct usb_host_state *h, struct usb_pipe *p, int result, uint64_t t)
+/* The transfer is at its end: a transaction of it that is under way is nobody's any more. */
+static void end_transfer(struct usb_host_state *h, struct usb_pipe *p)
 {
     p->state = USB_PIPE_DONE;
+    if (h->bus == USB_BUS_BUSY && p == &h->pipes[h->pipe])
+        h->orphaned = true;
+}
+
+static void finish(struct usb_host_state *h, struct usb_pipe *p, int result, uint64_t t)
+{
+    end_transfer(h, p);
     p->result = result;
     p->ended = t;
     h->counts.transfers++;
@@ -322,7 +331,7 @@ static void begin_transaction(struct board *b, struct usb_host_state *h, uint64_
     }
     h->last_pipe = h->pipe = (uint8_t)i;
     h->began = t;
-    h->device_changed = false;
+    h->device_changed = h->orphaned = false;
     enum usb_token token = transact(b, h, p);
     h->bus = USB_BUS_BUSY;
     h->bus_at = t + duration(token, h->answer, h->packet.size);
@@ -445,7 +454,7 @@ static void end_transaction(struct board *b, struct usb_host_state *h, uint64_t 
         disconnect(b, h, t);
         return;
     }
-    if (p->state != USB_PIPE_ACTIVE) { /* cancelled meanwhile */
+    if (h->orphaned) { /* by now the pipe may be another transfer's */
         usb_device_complete(b);
         plan(h);
         return;
@@ -499,7 +508,8 @@ static void disconnect(struct board *b, struct usb_host_state *h, uint64_t t)
 static void look(struct board *b, struct usb_host_state *h, uint64_t t)
 {
     bool there = h->plugged && board_powered(b);
-    bool high = there && (usb_device_has_line(b) || !gpio_drives_low(b, 'A', 12));
+    bool high =
+        there && gpio_pulls_up_usb(b) && (usb_device_has_line(b) || !gpio_drives_low(b, 'A', 12));
     h->next_look = h->plugged ? t + LOOK_NS : NEVER;
     if (high) {
         h->low_since = 0;
@@ -761,6 +771,24 @@ static void prepare_pipe(struct usb_host_state *h, struct usb_pipe *p, uint8_t e
     p->toggle = toggles >> (endpoint & 15) & 1;
 }
 
+/* Tells who watches that a transfer begins, or that it has ended. */
+static void tell(struct board *b, struct usb_host_state *h, const struct usb_pipe *p, uint64_t when)
+{
+    bool ended = p->state == USB_PIPE_DONE;
+    bool in = is_control(p) ? p->setup[0] & 0x80 : p->endpoint & 0x80;
+    struct usb_transfer t = {.id = p->id,
+        .when_ns = when,
+        .ended = ended,
+        .address = p->address,
+        .endpoint = (uint8_t)((p->endpoint & 15) | (in ? 0x80 : 0)),
+        .interval = p->interval,
+        .setup = is_control(p) ? p->setup : NULL,
+        .data = data_of(h, p),
+        .size = ended ? p->done : p->size,
+        .result = p->result};
+    board_tell_transfer(b, &t);
+}
+
 static int free_pipe(const struct usb_host_state *h, uint8_t endpoint)
 {
     int found = -1;
@@ -799,6 +827,8 @@ int usb_submit(struct board *b, uint8_t endpoint, const uint8_t *setup, const ui
             p->ready = later(p->ready, board_now(b));
     }
     p->deadline = timeout_ms ? p->ready + timeout_ms * BOARD_MS : NEVER;
+    p->id = ++h->submitted;
+    tell(b, h, p, p->ready);
     if (h->parked)
         unpark(b, h, now);
     plan(h);
@@ -820,6 +850,8 @@ void usb_take(struct board *b, int handle, uint8_t *data, size_t size)
     bool in = is_control(p) ? p->setup[0] & 0x80 : p->endpoint & 0x80;
     if (in && p->result > 0 && data)
         memcpy(data, data_of(h, p), size < (size_t)p->result ? size : (size_t)p->result);
+    if (p->state == USB_PIPE_DONE)
+        tell(b, h, p, p->ended);
     p->state = USB_PIPE_FREE;
 }
 
@@ -828,8 +860,15 @@ void usb_cancel(struct board *b, int handle)
     usb_catch_up(b);
     struct usb_host_state *h = host(b);
     struct usb_pipe *p = &h->pipes[handle];
-    if (p->state == USB_PIPE_ACTIVE && is_control(p))
-        h->control_end = later(h->control_end, board_now(b));
+    if (p->state == USB_PIPE_ACTIVE) {
+        if (is_control(p))
+            h->control_end = later(h->control_end, board_now(b));
+        end_transfer(h, p);
+        p->result = USB_TIMEOUT;
+        p->ended = later(p->ready, board_now(b));
+    }
+    if (p->state == USB_PIPE_DONE)
+        tell(b, h, p, p->ended);
     p->state = USB_PIPE_FREE;
     if (h->parked)
         unpark(b, h, board_now(b));

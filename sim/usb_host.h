@@ -81,6 +81,20 @@ enum usb_fault {
 };
 void usb_fault_at(struct board *b, uint64_t nth, enum usb_fault fault);
 
+/* A transfer as the host's software sees it, told to board_config.usb twice: when it begins, and when
+ * whoever submitted it has taken its result or has given it up. */
+struct usb_transfer {
+    uint64_t id; /* 1, 2 …: the same at both ends */
+    uint64_t when_ns;
+    bool ended;
+    uint8_t address, endpoint; /* bit 7 of endpoint: IN, control transfers too */
+    uint8_t interval;          /* frames, of an interrupt endpoint; else 0 */
+    const uint8_t *setup;      /* 8 bytes; NULL: not a control transfer */
+    const uint8_t *data;       /* what goes out, or has come in */
+    size_t size;               /* asked for; when ended, moved */
+    int result;                /* when ended: bytes moved, or enum usb_result */
+};
+
 /* Several transfers at once, for a server: one control transfer and one for each other endpoint.
  * usb_submit() only begins; then usb_run() until usb_result() is no longer USB_PENDING; then
  * usb_take() what an IN transfer brought, at most size bytes, which makes room for the next.

@@ -71,6 +71,7 @@ struct usb_pipe {
     uint16_t max_packet;
     uint8_t interval; /* interrupt endpoints: frames between polls; else 0 */
     uint32_t size, done;
+    uint64_t id;
     int result;
     uint64_t ready; /* not before */
     uint64_t deadline;
@@ -99,6 +100,7 @@ struct usb_host_state {
     uint8_t pipe, answer, last_pipe;
     uint64_t began;
     bool device_changed; /* since it began */
+    bool orphaned;       /* its transfer was given up meanwhile */
     struct usb_packet packet;
     /* Parking. */
     bool parked;
@@ -109,6 +111,7 @@ struct usb_host_state {
     uint8_t pipe_data[USB_PIPES][USB_PIPE_SIZE]; /* [0] is not used */
     struct usb_descriptors descriptors;
     struct usb_counts counts;
+    uint64_t submitted;       /* transfers */
     uint64_t fault_at;        /* in counts.transactions; 0: none */
     uint8_t fault, fault_now; /* enum usb_fault: ordered; of this transaction */
 };

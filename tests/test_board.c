@@ -1780,6 +1780,23 @@ Test(watchdog, iwdg_runs_by_option_byte)
     cr_assert(eq(u64, counts().watchdog_resets, 2));
 }
 
+Test(watchdog, iwdg_by_option_byte_waits_for_the_button_to_be_let_go)
+{
+    static const uint8_t options[16] = {
+        0xA5, 0x5A, 0xFE, 1, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
+    start();
+    write32(RCC_CSR, 0x01000000);
+    board_load(b, OPTION, options, sizeof options);
+    board_press_reset(b, 5 * BOARD_S);
+    board_run_for(b, 5 * BOARD_S + BOARD_MS);
+    cr_assert(eq(u64, counts().watchdog_resets, 0));
+    cr_assert(eq(u32, reset_flags(), PINRSTF));
+    board_run_for(b, 407 * BOARD_MS);
+    cr_assert(eq(u64, counts().watchdog_resets, 0));
+    board_run_for(b, 3 * BOARD_MS);
+    cr_assert(eq(u64, counts().watchdog_resets, 1), "409.6 ms from its release");
+}
+
 Test(watchdog, wwdg_resets_below_its_limit)
 {
     start();

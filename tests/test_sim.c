@@ -182,6 +182,14 @@ Test(sim, option_bytes_come_from_a_file_and_go_to_one)
     cr_assert(says("err", "less than 16 bytes"));
 }
 
+Test(sim, the_pin_that_pulls_d_plus_up_is_an_option)
+{
+    cr_assert(eq(int, sim("-l " BLINKY "-r 10 --pull-up PB9"), 0));
+    cr_assert(eq(int, sim("-l " BLINKY "-r 10 --pull-up B9"), 64));
+    cr_assert(eq(int, sim("-l " BLINKY "-r 10 --pull-up PB16"), 64));
+    cr_assert(says("err", "PG15"));
+}
+
 Test(sim, flash_fails_by_order)
 {
     cr_assert(

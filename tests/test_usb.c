@@ -610,6 +610,45 @@ Test(usb_host, a_transfer_that_takes_too_long_is_given_up_and_the_next_setup_abo
     board_free(b);
 }
 
+/* A host quicker than the end of a transaction gives GET_DESCRIPTOR up after any microsecond, itself or
+ * by its deadline, and asks for something else at once. */
+static void gives_up_in_mid_transaction(bool by_deadline)
+{
+    static const uint8_t get_device[8] = {0x80, 6, 0, 1, 0, 0, 18},
+                         get_config[8] = {0x80, 6, 0, 2, 0, 0, 9};
+    struct board *b = enumerated_board();
+    unsigned in_transaction = 0;
+    usb_set_turnaround(b, 0);
+    for (unsigned us = 1; us <= 150; us++) {
+        int handle = usb_submit(b, 0, get_device, NULL, 18, 100);
+        cr_assert_geq(handle, 0);
+        struct usb_host_state *h = &b->usb.host;
+        uint64_t end = h->pipes[handle].ready + us * BOARD_US;
+        if (by_deadline)
+            h->pipes[handle].deadline = end;
+        usb_wait_until(b, end);
+        in_transaction += h->bus == USB_BUS_BUSY;
+        usb_cancel(b, handle);
+        uint8_t config[9] = {0};
+        int n = usb_control(b, get_config, config, 100);
+        cr_assert(n == 9 && config[0] == 9 && config[1] == 2, "after %u µs: %d, %02x %02x", us, n,
+            config[0], config[1]);
+        board_run_for(b, BOARD_MS);
+    }
+    cr_assert_gt(in_transaction, 30, "%u", in_transaction);
+    board_free(b);
+}
+
+Test(usb_host, a_transfer_cancelled_in_mid_transaction_leaves_the_next_none_of_its_answer)
+{
+    gives_up_in_mid_transaction(false);
+}
+
+Test(usb_host, a_transfer_timed_out_in_mid_transaction_leaves_the_next_none_of_its_answer)
+{
+    gives_up_in_mid_transaction(true);
+}
+
 Test(usb_host, usb_goes_on_while_an_erase_stalls_the_cpu)
 {
     struct board *b = enumerated_board();

@@ -465,12 +465,16 @@ static bool take_answer(struct node *n, const uint8_t *header)
     pthread_mutex_unlock(&lock);
     if (data && !recv_all(n->conn, r->data, actual))
         return false;
-    bool stuck = command == RET_SUBMIT && status == -ETIMEDOUT && r && r->urb && !r->unlink &&
-                 jump_to_timer();
     pthread_mutex_lock(&lock);
-    if (stuck)
-        r->state = STUCK; /* until the program takes it back */
-    else if (command == RET_SUBMIT && good)
+    bool late = command == RET_SUBMIT && status == -ETIMEDOUT && r && r->urb && !r->unlink;
+    if (late) /* before its timer goes off, when the program takes it back at once */
+        r->state = STUCK;
+    pthread_mutex_unlock(&lock);
+    if (late && jump_to_timer())
+        return true;
+    pthread_mutex_lock(&lock);
+    r = find_request(n, get32(header + 4), command == RET_UNLINK);
+    if (command == RET_SUBMIT && good && r)
         complete(n, r, status, actual);
     else if (r && status == -ECONNRESET)
         complete(n, r, -ENOENT, 0);
