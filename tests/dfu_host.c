@@ -8,6 +8,7 @@
 enum { TIMEOUT_MS = 5000 }; /* as dfu-util */
 
 const char *bootloader_path = BOOTLOADER;
+struct board_config board_design;
 
 static void put16(uint8_t *to, unsigned value)
 {
@@ -173,8 +174,13 @@ bool hears(struct board *b, const char *text, unsigned timeout_ms)
 
 struct board *new_board_timed(const char *part, uint64_t seed, enum board_timing timing)
 {
-    struct board *b = board_new(&(struct board_config){
-        .part = part, .seed = seed, .timing = timing, .uart = on_uart, .log = on_log});
+    struct board_config config = board_design;
+    config.part = part;
+    config.seed = seed;
+    config.timing = timing;
+    config.uart = on_uart;
+    config.log = on_log;
+    struct board *b = board_new(&config);
     struct app bootloader = app_load(bootloader_path);
 
     forget();
@@ -288,9 +294,11 @@ uint32_t flash_word(const struct board *b, uint32_t addr)
 uint32_t taken_by_bootloader(const struct board *b)
 {
     static uint32_t image; /* bytes */
+    static const char *path;
 
-    if (!image) {
-        struct app file = app_load(bootloader_path ? bootloader_path : BOOTLOADER);
+    if (!image || path != bootloader_path) {
+        path = bootloader_path;
+        struct app file = app_load(path ? path : BOOTLOADER);
         image = (uint32_t)file.size;
         app_free(&file);
     }
@@ -590,17 +598,23 @@ bool undecided(const struct board *b, uint32_t addr, uint32_t size)
     return false;
 }
 
-/* All that a board without power holds. What undecided bits read as now says nothing of how they
- * will read: the seed of a cut is hashed with them, so that no two are taken for the same. */
+/* All that a board without power holds: flash and option bytes. What undecided bits read as now says
+ * nothing of how they will read: the seed of a cut is hashed with them, so that no two are taken for
+ * the same. */
 static uint64_t hash_flash(const struct explorer *e, const struct board *b)
 {
     uint32_t size = board_flash_size(b);
+    uint8_t options[OPTION_BYTES_SIZE];
 
     board_peek(b, FLASH, e->dump, size);
-    uint64_t all = hash(1, e->dump, size);
-    if (e->torn == BOARD_TORN_MARGINAL && undecided(b, FLASH, size)) {
+    board_peek(b, OPTION_BYTES, options, sizeof options);
+    uint64_t all = hash(hash(1, e->dump, size), options, sizeof options);
+    if (e->torn == BOARD_TORN_MARGINAL &&
+        (undecided(b, FLASH, size) || undecided(b, OPTION_BYTES, sizeof options))) {
         board_peek_marginal(b, FLASH, e->undecided, size);
+        board_peek_marginal(b, OPTION_BYTES, options, sizeof options);
         all = hash(all + e->seed + e->operations, e->undecided, size);
+        all = hash(all, options, sizeof options);
     }
     return all;
 }
@@ -609,11 +623,12 @@ uint64_t decision(const struct board *b)
 {
     uint8_t *dump = flash_dump(b);
     bool own = get32(dump + 4) - FLASH < PAGE;
-    uint64_t all = hash(1, dump, own ? PAGE : 8);
+    uint32_t low = own ? taken_by_bootloader(b) : 8;
+    uint64_t all = hash(1, dump, low);
 
     all = hash(all, dump + app_room(b), taken_by_bootloader(b));
     board_peek_marginal(b, FLASH, dump, board_flash_size(b));
-    all = hash(all, dump, own ? PAGE : 8);
+    all = hash(all, dump, low);
     all = hash(all, dump + app_room(b), taken_by_bootloader(b));
     free(dump);
     return all;

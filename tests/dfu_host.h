@@ -22,11 +22,13 @@ enum {
     FLASH = 0x08000000,
     RAM = 0x20000000,
     OPTION_BYTES = 0x1FFFF800,
+    OPTION_BYTES_SIZE = 16,
     PAGE = 1024,
     XFER = 1024, /* wTransferSize */
 };
 #define BOOTLOADER "build/firmware/bluepill-tail.bin"
 extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, or what a program says */
+extern struct board_config board_design; /* what its boards are like: crystal, pull-up of D+ */
 
 /* --- applications ------------------------------------------------------------------------------- */
 
@@ -178,7 +180,7 @@ void explore_end(struct explorer *e, struct host *h);
 const char *torn_name(enum board_torn torn);
 
 /* A hash of all that can matter to what a board does at power-up, before it looks at the rest: what
- * stands at 0x08000000 and 0x08000004 (or all of page 0, where that leads into it), and all that
+ * stands at 0x08000000 and 0x08000004 (or the whole image, where that leads into it), and all that
  * the bootloader keeps, undecided bits included. Boards that agree in it decide alike; tests try a part of them anyway. */
 uint64_t decision(const struct board *b);
 /* A power cut now would leave no way into the bootloader at 0x08000004: the published window. */
