@@ -18,23 +18,40 @@ enum flow_name {
     JOURNAL,
     SETTINGS,
     MASS,
-    ERASE
+    ERASE,
+    OFFSET_FIRST,
+    OFFSET,
+    OFFSET_BESIDE,
+    SELF,
+    OPTIONS
 };
 
+const char *plain_bootloader = BOOTLOADER;
+const char *full_bootloader = "build/firmware/bluepill-full-tail.bin";
+
+// clang-format off
 const struct flow flows[] = {
-    [BLANK] = {"install",        "installation on a blank chip",                       false, true },
-    [FORMER] = {"install-former", "installation over a former one and its application", false,
-               true                                                                                },
-    [NOISE] = {"install-noise",  "installation over noise",                            false, true },
-    [FIRST] = {"first",          "first download",                                     true,  false},
-    [UPDATE] = {"update",         "update as dfu-util does it, erases put off",         true,  false},
-    [SHORTER] = {"shorter",        "update by a shorter image, reserved vectors filled", true,  false},
-    [PAGE0] = {"same-page-0",    "update that leaves page 0 as it is",                 false, false},
-    [JOURNAL] = {"journal-full",   "update with the journal full",                       true,  false},
-    [SETTINGS] = {"settings",       "a settings page beside the application",             false, false},
-    [MASS] = {"mass-first",     "update that begins with a mass erase",               true,  false},
-    [ERASE] = {"mass-erase",     "mass erase alone",                                   true,  false},
+    [BLANK]         = {"install", "installation on a blank chip", .installs = true},
+    [FORMER]        = {"install-former", "installation over a former one and its application",
+                       .installs = true},
+    [NOISE]         = {"install-noise", "installation over noise", .installs = true},
+    [FIRST]         = {"first", "first download", .opens_page0 = true},
+    [UPDATE]        = {"update", "update as dfu-util does it, erases put off", .opens_page0 = true},
+    [SHORTER]       = {"shorter", "update by a shorter image, reserved vectors filled",
+                       .opens_page0 = true},
+    [PAGE0]         = {"same-page-0", "update that leaves page 0 as it is"},
+    [JOURNAL]       = {"journal-full", "update with the journal full", .opens_page0 = true},
+    [SETTINGS]      = {"settings", "a settings page beside the application"},
+    [MASS]          = {"mass-first", "update that begins with a mass erase", .opens_page0 = true},
+    [ERASE]         = {"mass-erase", "mass erase alone", .opens_page0 = true},
+    [OFFSET_FIRST]  = {"offset-first", "first download of an image linked for 0x08002000"},
+    [OFFSET]        = {"offset", "update of such an image, leave names it"},
+    [OFFSET_BESIDE] = {"offset-beside", "such an image takes over beside one at 0x08000000"},
+    [SELF]          = {"self-update", "download of another version of the bootloader, and its move",
+                       .opens_page0 = true},
+    [OPTIONS]       = {"options", "the option bytes are written", .writes_options = true},
 };
+// clang-format on
 const unsigned flow_count = sizeof flows / sizeof *flows;
 
 const struct flow *flow_find(const char *name)
@@ -109,7 +126,7 @@ void tally_add(struct tally *to, const struct tally *from)
 /* --- trials ------------------------------------------------------------------------------------- */
 
 enum { CUTS_IN_A_ROW = 3 };
-enum { DECISIONS_MAX = 4096, POWER_UPS = 4, START_MS = 8, INSTALL_MS = 400 };
+enum { DECISIONS_MAX = 4096, POWER_UPS = 4, START_MS = 8, INSTALL_MS = 400, MOVE_MS = 1000 };
 enum outcome { RUNS_OLD, RUNS_NEW, ENUMERATES, DEAD };
 
 struct trial {
@@ -117,7 +134,12 @@ struct trial {
     struct tally *t;
     enum flow_name flow;
     struct app old, new, settings;
-    struct host h;                  /* the board before the flow's session */
+    struct app low;   /* new, linked for 0x08000000; when new is not */
+    struct app image; /* of another version of the bootloader */
+    uint32_t base;    /* of old and new; but in OFFSET_BESIDE old stands at 0x08000000 */
+    bool moving;      /* a board in the middle of a self-update's move was judged */
+    uint64_t opened;  /* when the window of the option bytes did, or 0 */
+    struct host h;    /* the board before the flow's session */
     uint8_t *old_flash, *new_flash; /* all of flash before and after it */
     uint8_t *now;                   /* scratch */
     struct {
@@ -148,6 +170,20 @@ static uint64_t chance(uint64_t *state)
     z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
     return z ^ z >> 31;
+}
+
+static bool is_offset(const struct trial *t)
+{
+    return t->flow == OFFSET_FIRST || t->flow == OFFSET || t->flow == OFFSET_BESIDE;
+}
+
+/* Flash holds the image, all of it; at 0x08000000 but for the reset vector. */
+static bool holds(const struct trial *t, const struct board *b, const struct app *app)
+{
+    if (app->data != t->new.data || t->base == FLASH)
+        return flash_holds(b, app);
+    board_peek(b, t->base, t->now, app->size);
+    return memcmp(t->now, app->data, app->size) == 0;
 }
 
 static bool time_is_up(struct trial *t)
@@ -242,13 +278,13 @@ static bool complete(struct trial *t, const struct board *b, enum outcome o)
 }
 
 /* After a success there is nothing that may read otherwise tomorrow: application, bootloader. */
-static const char *unsound(struct trial *t, struct board *b, const struct app *app)
+static const char *unsound(struct trial *t, struct board *b, uint32_t base, const struct app *app)
 {
     uint32_t journal = FLASH + app_room(b), size = board_page_size(b);
 
     if (undecided(b, FLASH, 8))
         return "success reported; undecided bits in the first two words of flash";
-    if (undecided(b, FLASH, (uint32_t)app->size))
+    if (undecided(b, base, (uint32_t)app->size))
         return "success reported; undecided bits in the application";
     if (undecided(b, journal + size, taken_by_bootloader(b) - size))
         return "success reported; undecided bits in the bootloader";
@@ -258,6 +294,42 @@ static const char *unsound(struct trial *t, struct board *b, const struct app *a
         if (powered_up(t, b) != RUNS_NEW)
             return "success reported; later it does not run: undecided bits in the journal";
     return NULL;
+}
+
+/* As dfu-util -s ADDRESS:leave does it. */
+static bool upload_and_leave(struct host *h, uint32_t base, const struct app *app)
+{
+    uint32_t page = board_page_size(h->board), size = (uint32_t)app->size;
+
+    for (uint32_t at = 0; at < size; at += page)
+        if (!dfu_erase(h, base + at))
+            return false;
+    for (uint32_t at = 0; at < size; at += XFER)
+        if (!dfu_write(h, base + at, app->data + at, size - at < XFER ? size - at : XFER))
+            return false;
+    return dfu_set_address(h, base) && dfu_leave(h, 2);
+}
+
+/* The read protection is on, or may be: the bootloader writes nothing. */
+static bool protected(const struct board *b)
+{
+    uint8_t rdp[2];
+
+    board_peek(b, OPTION_BYTES, rdp, sizeof rdp);
+    return rdp[0] != 0xA5 || rdp[1] != 0x5A || undecided(b, OPTION_BYTES, sizeof rdp);
+}
+
+static bool in_a_window(const struct board *b)
+{
+    return page0_open(b) || undecided(b, FLASH + 4, 4) || protected(b);
+}
+
+/* The same download as that of the flow, where there is one, as it puts a board right. */
+static bool download(const struct trial *t, struct host *h)
+{
+    if (is_offset(t))
+        return dfu_open(h) && upload_and_leave(h, t->base, &t->new);
+    return flash_application(h, &t->new);
 }
 
 /* From DFU, or an application that runs: a normal download must do, and last. */
@@ -273,22 +345,23 @@ static void takes_a_download(struct trial *t, struct explorer *e, struct board *
             return;
         }
     }
-    if (!flash_application(&h, &t->new)) {
+    const struct app *app = is_offset(t) && t->t->downloads % 2 ? &t->low : &t->new;
+    if (app == &t->low ? !flash_application(&h, app) : !download(t, &h)) {
         fail(t, e, b, "a normal download fails");
         return;
     }
-    bool leave = t->t->downloads % 8 == 0;
+    bool leave = t->t->downloads % 8 == 0 && !is_offset(t);
     if (leave ? !dfu_leave(&h, 0) || !hears(b, t->new.tag, 2000) : powered_up(t, b) != RUNS_NEW) {
         fail(t, e, b,
             page0_open(b) ? "DEAD: success reported; later its reset vector reads otherwise"
                           : "what was downloaded normally does not run");
         return;
     }
-    if (!flash_holds(b, &t->new)) {
+    if (!holds(t, b, app)) {
         fail(t, e, b, "what was downloaded normally is not what flash holds");
         return;
     }
-    const char *what = unsound(t, b, &t->new);
+    const char *what = unsound(t, b, app == &t->low ? FLASH : t->base, app);
     if (what)
         fail(t, e, b, what);
 }
@@ -463,6 +536,152 @@ static void judge_installation(struct explorer *e, struct board *b)
             }
 }
 
+/* --- a self-update ------------------------------------------------------------------------------ */
+
+enum proper { OLD_PROPER, NEW_PROPER, TORN_PROPER };
+
+/* What stands of the bootloader before the stub. */
+static enum proper proper_of(const struct trial *t, const struct board *b)
+{
+    uint32_t size = (uint32_t)t->image.size - PAGE, at = stub_at(b) - FLASH - size;
+
+    board_peek(b, FLASH + at, t->now, size);
+    return memcmp(t->now, t->old_flash + at, size) == 0      ? OLD_PROPER
+           : memcmp(t->now, t->image.data + PAGE, size) == 0 ? NEW_PROPER
+                                                             : TORN_PROPER;
+}
+
+/* The download is complete: the image of the other version stands where an application does. */
+static bool image_stands(const struct trial *t, const struct board *b)
+{
+    uint32_t room = app_room(b);
+
+    board_peek(b, FLASH, t->now, room);
+    return memcmp(t->now, t->new_flash, room) == 0 && !undecided(b, FLASH, room);
+}
+
+/* The old or the new bootloader, all of it. While the proper is neither, what moves it begins at its
+ * beginning and reads nothing of what it finds there: a class of its own. */
+static void judge_self_update(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+    uint32_t room = app_room(b), taken = taken_by_bootloader(b);
+
+    if (!image_stands(t, b)) {
+        judge(e, b);
+        return;
+    }
+    t->t->states++;
+    if (time_is_up(t))
+        e->only = UINT64_MAX;
+    bool unsure = undecided(b, FLASH + room, taken), torn = proper_of(t, b) == TORN_PROPER;
+    if (torn && !unsure && t->moving && t->t->states % t->o->sample != 0) {
+        t->t->dfu++;
+        return;
+    }
+    t->moving |= torn;
+    t->t->powered++;
+    draw_the_worst(t, b);
+    board_power(b, true);
+    run_installer(b);
+    board_peek(b, FLASH, t->now, board_flash_size(b));
+    bool moved = memcmp(t->now, t->new_flash, board_flash_size(b)) == 0;
+    t->t->dfu++;
+    bool still = undecided(b, FLASH + room, taken);
+    if (moved && t->t->powered % 8 != 0 && !still)
+        return;
+    struct host h = {.board = b};
+    if (!host_enumerate(&h)) {
+        fail(t, e, b, "neither the old nor the new bootloader enumerates");
+        return;
+    }
+    if (proper_of(t, b) == TORN_PROPER) {
+        fail(t, e, b, "a bootloader enumerates that is neither the old nor the new one");
+        return;
+    }
+    if (still || t->t->powered % t->o->download == 0)
+        takes_a_download(t, e, b, ENUMERATES);
+    for (unsigned i = 0; still && i < 4 * POWER_UPS; i++)
+        if (powered_up(t, b) == DEAD) {
+            fail(t, e, b, "DEAD: updated and flashed, later its bootloader reads otherwise");
+            return;
+        }
+}
+
+/* --- option bytes ------------------------------------------------------------------------------- */
+
+/* Data bytes that an application might keep there; no protection. */
+static const uint8_t wanted_options[OPTION_BYTES_SIZE] = {
+    0xA5, 0, 0xFF, 0, 0x12, 0, 0x34, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
+
+static bool write_options(struct host *h)
+{
+    return dfu_open(h) && dfu_write(h, OPTION_BYTES, wanted_options, sizeof wanted_options);
+}
+
+static bool options_stand(const struct board *b)
+{
+    uint8_t now[OPTION_BYTES_SIZE];
+
+    board_peek(b, OPTION_BYTES, now, sizeof now);
+    for (unsigned i = 0; i < sizeof now; i += 2)
+        if (now[i] != wanted_options[i] || (now[i] ^ now[i + 1]) != 0xFF)
+            return false;
+    return !undecided(b, OPTION_BYTES, sizeof now);
+}
+
+/* Whatever the option bytes are, the application runs and the button leads to DFU. */
+static void judge_options(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+    struct host h = {.board = b};
+    bool window = protected(b);
+
+    t->t->states++;
+    if (e->operations == 1 && e->torn == BOARD_TORN_NOT_BEGUN)
+        t->opened = board_now(b);
+    else if (!window && t->opened) { /* it stands now */
+        t->t->windows = 1;
+        t->t->window_ns = board_now(b) - t->opened;
+        t->opened = 0;
+    }
+    for (unsigned i = 0; i < 2 * POWER_UPS; i++) {
+        enum outcome o = powered_up(t, b);
+        if (o != RUNS_OLD || !complete(t, b, o)) {
+            fail(t, e, b, "the application does not run after a cut of the option bytes");
+            return;
+        }
+    }
+    board_press_reset(b, 20 * BOARD_MS);
+    if (!host_enumerate(&h) || !dfu_open(&h)) {
+        fail(t, e, b, "the reset button does not lead to DFU after a cut of the option bytes");
+        return;
+    }
+    if (window) {
+        t->t->window++;
+        if (e->operations > 2) /* the erase, RDP */
+            fail(t, e, b, "read-protected, although other option bytes were being written");
+        if (!flash_application(&h, &t->new) && h.last.status != DFU_ERR_VENDOR)
+            fail(t, e, b, "read-protected, but that is not what it says");
+        return;
+    }
+    if (!write_options(&h) || !options_stand(b)) {
+        fail(t, e, b, "the option bytes cannot be written again");
+        return;
+    }
+    host_sleep(&h, BOARD_S);
+    takes_a_download(t, e, b, RUNS_OLD);
+}
+
+/* What judges a board that the flow was cut on. */
+static void (*judge_of(const struct trial *t))(struct explorer *e, struct board *b)
+{
+    return t->o->flow->installs ? judge_installation
+           : t->flow == SELF    ? judge_self_update
+           : t->flow == OPTIONS ? judge_options
+                                : judge;
+}
+
 /* --- preparing ---------------------------------------------------------------------------------- */
 
 static void press_into_dfu(struct host *h)
@@ -546,6 +765,34 @@ static void let_faults_hang(struct app *app)
     }
 }
 
+/* An image for 0x08000000 becomes one for another address: its code does not mind. */
+static void link_for(struct app *app, uint32_t base)
+{
+    enum { VECTORS = 0x150 };
+
+    for (unsigned i = 4; i < VECTORS; i += 4) {
+        uint32_t vector = app->data[i] | (uint32_t)app->data[i + 1] << 8 | FLASH;
+        vector += vector == FLASH ? 0 : base - FLASH;
+        app->data[i] = (uint8_t)vector;
+        app->data[i + 1] = (uint8_t)(vector >> 8);
+    }
+}
+
+/* The image that the boards carry, as version 1.1: another text at its end, the sum right. */
+static struct app another_version(void)
+{
+    enum { SUM_AT = 0x10, DIGIT_FROM_END = 2 };
+    struct app image = app_load(bootloader_path);
+    uint32_t sum = 0;
+
+    image.data[image.size - DIGIT_FROM_END]++;
+    for (size_t i = PAGE; i < image.size; i++)
+        sum += (uint32_t)image.data[i] << i % 4 * 8;
+    for (unsigned i = 0; i < 4; i++)
+        image.data[SUM_AT + i] = (uint8_t)(sum >> 8 * i);
+    return image;
+}
+
 static void prepare_apps(struct trial *t)
 {
     size_t size = size_of_app(t);
@@ -557,12 +804,23 @@ static void prepare_apps(struct trial *t)
             t->old.data[i] ^= 0x5A;
     } else if (t->flow == ERASE) {
         t->old = app_build(3 * size, 21, 0);
-    } else if (t->flow != FIRST && !t->o->flow->installs) {
+    } else if (t->flow != FIRST && t->flow != OFFSET_FIRST && !t->o->flow->installs) {
         t->old = app_build(t->flow == SHORTER ? size + 3001 : size, 21, 0);
     }
     let_faults_hang(&t->old);
     let_faults_hang(&t->new);
     t->settings = app_build(2048, 99, 0);
+    t->base = FLASH;
+    if (is_offset(t)) {
+        t->base += 0x2000;
+        t->low = app_build(size, 22, 0);
+        let_faults_hang(&t->low);
+        link_for(&t->new, t->base);
+        if (t->flow == OFFSET)
+            link_for(&t->old, t->base);
+    }
+    if (t->flow == SELF)
+        t->image = another_version();
 }
 
 static uint32_t settings_at(const struct board *b)
@@ -588,6 +846,17 @@ static bool session(struct trial *t, struct host *h)
                dfu_download_counting(h, FLASH, t->new.data, t->new.size);
     case ERASE:
         return dfu_open(h) && dfu_mass_erase(h) && dfu_to_idle(h);
+    case SELF:
+        if (!flash_application(h, &t->image) || !dfu_leave(h, 2))
+            return false;
+        for (unsigned ms = 0; ms < MOVE_MS; ms += 20)
+            host_sleep(h, 20 * BOARD_MS);
+        return true;
+    case OPTIONS:
+        return write_options(h);
+    case OFFSET_FIRST:
+    case OFFSET:
+    case OFFSET_BESIDE:
     case FIRST:
     case UPDATE:
     case SHORTER:
@@ -595,7 +864,18 @@ static bool session(struct trial *t, struct host *h)
     case JOURNAL:
         break;
     }
-    return flash_application(h, &t->new);
+    return download(t, h);
+}
+
+static struct host host_with_offset_image(const struct trial *t)
+{
+    struct host h = host_on_new_board(t->o->part);
+
+    if (!dfu_open(&h) || !upload_and_leave(&h, t->base, &t->old) ||
+        !hears(h.board, t->old.tag, 2000))
+        fprintf(stderr, "preparing: the first image does not run at %08x\n", t->base);
+    press_into_dfu(&h);
+    return h;
 }
 
 static bool settle(struct board *b)
@@ -608,11 +888,14 @@ static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
 {
     *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1, .cuts_so_far = 1};
     t->flow = (enum flow_name)(o->flow - flows);
+    bootloader_path = o->flow->writes_options ? full_bootloader : plain_bootloader;
     prepare_apps(t);
     if (o->flow->installs)
         t->h = installer_over(t);
-    else if (t->flow == FIRST)
+    else if (t->flow == FIRST || t->flow == OFFSET_FIRST)
         t->h = host_on_new_board(o->part);
+    else if (t->flow == OFFSET)
+        t->h = host_with_offset_image(t);
     else
         t->h = host_in_dfu(o->part, &t->old, BOARD_TYPICAL);
     if (t->flow == JOURNAL)
@@ -648,6 +931,8 @@ static void unprepare(struct trial *t)
     app_free(&t->old);
     app_free(&t->new);
     app_free(&t->settings);
+    app_free(&t->low);
+    app_free(&t->image);
     free(t->old_flash);
     free(t->new_flash);
     free(t->now);
@@ -660,13 +945,21 @@ static double cpu_seconds(void)
 
 /* --- every cut ---------------------------------------------------------------------------------- */
 
+static void judge_but_the_last(struct explorer *e, struct board *b)
+{
+    struct trial *t = e->context;
+
+    if (e->operations != t->operations)
+        judge_of(t)(e, b);
+}
+
 static struct explorer explorer_of(struct trial *t)
 {
     struct explorer e = {.context = t,
         .seed = t->o->seed,
         .only = t->o->only,
         .only_torn = t->o->only_torn,
-        .check = t->o->flow->installs ? judge_installation : judge};
+        .check = t->o->but_the_last ? judge_but_the_last : judge_of(t)};
 
     memcpy(e.every, t->o->every, sizeof e.every);
     return e;
@@ -747,7 +1040,7 @@ static void told_error(struct trial *t, struct explorer *e, struct board *b)
 {
     t->t->told_error++;
     board_power(b, false);
-    judge(e, b);
+    judge_of(t)(e, b);
 }
 
 /* The same for an installation: whatever failed, with good flash it comes about. */
@@ -772,6 +1065,8 @@ static bool all_is_well(const struct trial *t, struct host *h)
 {
     if (t->o->flow->installs)
         return false;
+    if (is_offset(t)) /* it has left */
+        return true;
     if (t->flow != ERASE)
         return dfu_leave(h, 0);
     dfu_getstatus(h);
@@ -844,7 +1139,7 @@ static bool begin_recovery(struct trial *t, struct explorer *e, struct host *h)
         board_power(h->board, true);
         return true;
     }
-    if (page0_open(h->board) || undecided(h->board, FLASH + 4, 4)) {
+    if (in_a_window(h->board)) {
         t->t->window++;
         return false;
     }
@@ -856,7 +1151,7 @@ static bool begin_recovery(struct trial *t, struct explorer *e, struct host *h)
 
 static bool recover(struct trial *t, struct host *h)
 {
-    return t->o->flow->installs ? session(t, h) : flash_application(h, &t->new);
+    return t->o->flow->installs ? session(t, h) : download(t, h);
 }
 
 /* What cuts the recovery from the cut of e. Equal flash is met once, whatever led to it. */
@@ -869,9 +1164,7 @@ static struct explorer explorer_after(struct trial *t, const struct explorer *e)
         .seed = o->seed + e->operations * 5 + e->torn,
         .only = cuts == 2 ? o->second : 0,
         .only_torn = o->second_torn,
-        .check = cuts < t->cuts_in_a_row ? cut_the_recovery
-                 : o->flow->installs     ? judge_installation
-                                         : judge,
+        .check = cuts < t->cuts_in_a_row ? cut_the_recovery : judge_of(t),
         .every = {1, 1, 1, 1, 1},
         .known = t->met[cuts - 1].known,
         .known_size = t->met[cuts - 1].known_size
@@ -1011,11 +1304,11 @@ void trial_chain(const struct order *o, struct tally *tally)
     session(&t, &h);
     unsigned made = fails_now(b);
     for (unsigned i = 1; i < cuts; i++) {
-        if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+        if (in_a_window(b)) {
             tally->window++;
             goto done;
         }
-        if (o->flow->installs) {
+        if (o->flow->installs || (t.flow == SELF && i == 1)) {
             cut_somewhere(&t, b, 2100);
             board_power(b, true);
             run_installer(b);
@@ -1028,23 +1321,23 @@ void trial_chain(const struct order *o, struct tally *tally)
             if (was != ENUMERATES)
                 press_into_dfu(&h);
             cut_somewhere(&t, b, operations);
-            flash_application(&h, &t.new);
+            download(&t, &h);
         }
         made += fails_now(b);
     }
     tally->chains_of_2 += made == 2;
     tally->chains_of_3 += made == 3;
-    if (page0_open(b) || undecided(b, FLASH + 4, 4)) {
+    if (in_a_window(b)) {
         tally->window++;
         goto done;
     }
     enum outcome was = powered_up(&t, b);
     if (was == DEAD)
         fail(&t, &e, b, "it neither runs nor enumerates");
-    else if (was == RUNS_NEW && !o->flow->installs && !flash_holds(b, &t.new) &&
-             (!t.old.size || !flash_holds(b, &t.old)))
+    else if (was == RUNS_NEW && !o->flow->installs && !holds(&t, b, &t.new) &&
+             (!t.old.size || !holds(&t, b, &t.old)))
         fail(&t, &e, b, "it runs an application that is not complete");
-    else if (was == RUNS_OLD && !flash_holds(b, &t.old))
+    else if (was == RUNS_OLD && !holds(&t, b, &t.old))
         fail(&t, &e, b, "it runs an application that is not complete");
     else
         takes_a_download(&t, &e, b, was);

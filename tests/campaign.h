@@ -10,15 +10,15 @@
  *
  * **Judged once.** What is equal is not judged twice, on two levels.
  *
- * 1. Equal flash. A board without power is its flash, its option bytes (nothing here changes them)
+ * 1. Equal flash. A board without power is its flash, its option bytes
  *    and its undecided bits: RAM and registers are lost, backup registers too (no VBAT). So two cuts
  *    that leave the same flash leave the same board, but for the garbage in its RAM. The hash is of
- *    64 bits over all flash; boards with undecided bits are told apart by cut.
+ *    64 bits over all of that; boards with undecided bits are told apart by cut.
  * 2. Equal decisions. Until a host downloads something, or an application runs, the bootloader reads
  *    its own pages, the journal, and words 0 and 1 of flash; where word 1 still leads to the
- *    installer in page 0, that kilobyte, and no more of the image, for it finds the stub complete
- *    (the installation itself has a rule of its own: judge_installation()). So boards
- *    with equal decision() are alike until then: one of them, and a sample of the others, is powered
+ *    installer in page 0, all of the image there
+ *    (the installation itself and a self-update have rules of their own: judge_installation(),
+ *    judge_self_update()). So boards with equal decision() are alike until then: one of them, and a sample of the others, is powered
  *    up. An application that runs by that judgement must be complete, which is seen in the flash of
  *    each board. A class with undecided bits is not one: each such board is powered up, repeatedly.
  *
@@ -28,6 +28,13 @@
  * The *window*: page 0 was erased and its reset vector does not stand yet, or not surely. Boards in
  * it are counted, not judged: but where undecided bits happen to lead to DFU, and a download then is
  * said to have succeeded, it must have. In a flow that does not change page 0 they are failures.
+ *
+ * The window of the option bytes: they are erased, and the word that says "not protected" does not
+ * stand yet, or not surely. The part is read-protected then: the application must still run, and the
+ * bootloader enumerate, but it cannot take a download; counted.
+ *
+ * A **self-update** ends in the old or the new bootloader, whole, that takes a download; a board whose
+ * application was **linked for another address** takes both kinds in turn.
  *
  * **Flash that fails** (trial_faults()): one operation of a whole session fails, and nobody pulls the
  * plug. Success is told only if it is one; each request is answered (but where BSY stays set for
@@ -64,10 +71,14 @@ uint64_t failures_of(const struct tally *t);
 uint64_t marginal_failures_of(const struct tally *t);
 void tally_add(struct tally *to, const struct tally *from);
 
+/* The images that the boards carry: the ordinary one, and the one that writes option bytes. */
+extern const char *plain_bootloader, *full_bootloader;
+
 struct flow {
     const char *name, *what;
-    bool opens_page0; /* may */
-    bool installs;    /* the installation itself is cut */
+    bool opens_page0;    /* may */
+    bool installs;       /* the installation itself is cut */
+    bool writes_options; /* with full_bootloader */
 };
 extern const struct flow flows[];
 extern const unsigned flow_count;
@@ -87,7 +98,8 @@ struct order {
     const char *part;
     uint64_t seed;
     uint64_t every[BOARD_TORN_KINDS]; /* as in struct explorer */
-    uint64_t only;                    /* replay: this operation … */
+    bool but_the_last; /* trial_cuts(): what a cut in the last operation leaves is not judged */
+    uint64_t only;     /* replay: this operation … */
     int only_torn;
     uint64_t second; /* … and of the recovery this one */
     int second_torn;

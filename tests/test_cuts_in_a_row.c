@@ -42,6 +42,11 @@ Test(cuts_in_a_row, three_of_an_update_never_run_a_torn_application, .timeout = 
     three_cuts("update", 139, 89, 7);
 }
 
+Test(cuts_in_a_row, nor_three_of_an_offset_image, .timeout = 120)
+{
+    three_cuts("offset", 139, 89, 7);
+}
+
 Test(cuts_in_a_row, three_of_an_installation_are_never_fatal, .timeout = 120)
 {
     three_cuts("install", 1500, 1009, 61);

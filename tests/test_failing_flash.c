@@ -51,6 +51,12 @@ Test(failing_flash, nor_when_data_come_beside_an_application, .timeout = 120)
     each_nth("settings", "stm32f103c4", 61);
 }
 
+Test(failing_flash, nor_with_an_image_linked_for_another_address, .timeout = 120)
+{
+    each_nth("offset", "stm32f103c4", 11);
+    each_nth("offset-beside", "stm32f103rc", 997);
+}
+
 Test(failing_flash, puts_an_installation_off_until_it_is_good_again, .timeout = 120)
 {
     each_nth("install", "stm32f103c8", 401);
