@@ -227,8 +227,11 @@ static void check_reaction(enum dfu_state state, unsigned request, enum dfu_reac
         return;
     promise(request != DFU_GETSTATUS || reaction == DFU_TELL);
     promise(request != DFU_GETSTATE || reaction == DFU_STATE);
-    promise(request != DFU_DETACH || reaction == DFU_GO);
-    promise(request != DFU_CLRSTATUS || reaction == (leaving ? DFU_IGNORE : DFU_TO_IDLE));
+    bool unasked = state == DFU_DNLOAD_SYNC; /* a block that is dropped by these two, as by ABORT */
+    promise(request != DFU_DETACH || reaction == (unasked ? DFU_STOP : DFU_GO));
+    promise(request != DFU_CLRSTATUS || reaction == (leaving      ? DFU_IGNORE
+                                                        : unasked ? DFU_STOP
+                                                                  : DFU_TO_IDLE));
     promise(reaction != DFU_DOWNLOAD || state == DFU_IDLE || state == DFU_DNLOAD_IDLE);
     promise(reaction != DFU_SEND || state == DFU_IDLE || state == DFU_UPLOAD_IDLE);
     promise(!leaving || (reaction != DFU_REFUSE && reaction != DFU_TO_IDLE));
