@@ -33,7 +33,7 @@ struct vector_table {
     void (*core[15])(void); /* 1 … 15 by exception number, less one */
     void (*irq[43])(void);  /* low and medium density end with USBWakeUp, 42 */
 };
-static_assert(sizeof(struct vector_table) == 59 * 4, "table length, core sheet section 3");
+static_assert(sizeof(struct vector_table) == 59 * 4, "one for each vector, RM0008 §10.1.2");
 
 extern const struct vector_table vectors;
 
