@@ -142,7 +142,7 @@ static void app_erase(uint32_t addr)
     *mark |= WAITS;
 }
 
-/* Pages that are blank need no erase; but what power failed over is not what it looks like. */
+/* Pages that are blank need no erase; one that power failed over is erased when data come for it. */
 static void app_mass_erase(void)
 {
     S->open = 0;
@@ -179,14 +179,15 @@ static void app_session(void)
         S->pages[i] &= SUSPECT;
 }
 
-/* A download is over. Not sure: only if it looks complete. */
+/* A download is over. asked: where leave says that the application begins; NOWHERE: nobody said that it is
+ * over, so only if it looks complete. */
 static void app_finish(uint32_t asked)
 {
     S->asked = asked;
     if (asked == NOWHERE && S->lacking) {
         if (S->first != NOWHERE)
             return;
-        tear();
+        tear(); /* it only erased: so be it, but what is left is no application */
     }
     S->finishing = true;
 }
@@ -201,7 +202,8 @@ static unsigned app_left(void)
     return left;
 }
 
-/* Does an image begin at base, as far as can be told? */
+/* Does an image begin at base, as far as can be told: a stack pointer in the first 128 KB of RAM (more than
+ * any part has), a reset vector behind the table? */
 static bool startable(uint32_t base)
 {
     if (base & (BASE_UNIT - 1))
@@ -237,15 +239,15 @@ static void app_finish_step(void)
             S->intact = true;
             return;
         }
-    struct record new = {S->reset, S->reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT};
+    struct record record = {S->reset, S->reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT};
     S->base = *base;
-    if (S->valid && new.reset == S->recorded.reset &&new.check == S->recorded.check)
+    if (S->valid && record.reset == S->recorded.reset && record.check == S->recorded.check)
         return;
     invalidate();
     if (S->status != DFU_OK)
         return;
-    S->status = (uint8_t)stub_journal_write(new.reset, new.check);
-    S->recorded = new;
+    S->status = (uint8_t)stub_journal_write(record.reset, record.check);
+    S->recorded = record;
     S->intact = true;
     S->torn = false;
     S->valid = S->status == DFU_OK;

@@ -81,7 +81,7 @@ struct state {           /* what is used most stands first: short offsets make s
     uint32_t first;         /* the lowest address that data came for; NOWHERE: none */
     struct record recorded; /* the journal's valid record */
 
-    uint8_t reply[192];
+    uint8_t reply[192];                /* the longest is descriptor_set()'s, 162 */
     uint8_t block[TRANSFER_SIZE + 64]; /* what the host sends, or is sent by UPLOAD */
     uint8_t page[PAGE_SIZE_MAX] __attribute__((aligned(4)));
     uint8_t pages[PAGES_MAX];

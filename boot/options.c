@@ -5,7 +5,7 @@
 
 static void options_wait(void)
 {
-    while (FLASH_REGS->SR & FLASH_SR_BSY) {
+    for (unsigned i = 0; i < 1U << 23 && FLASH_REGS->SR & FLASH_SR_BSY; i++) {
     }
 }
 

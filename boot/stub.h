@@ -24,7 +24,7 @@ enum {
 };
 
 /* Unlock flash as needed. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE
- * (not blank), DFU_ERR_PROG (was not erased), DFU_ERR_VERIFY (reads back otherwise). */
+ * (not blank), DFU_ERR_VERIFY (reads back otherwise, also because it was not erased). */
 enum dfu_status stub_flash_erase(uint32_t page) STUB;                   /* 20 to 40 ms (DS5319) */
 enum dfu_status stub_flash_program(uint32_t addr, uint16_t value) STUB; /* 40 to 70 µs */
 
