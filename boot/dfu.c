@@ -113,8 +113,8 @@ bool dfu_can_leave(void)
 }
 
 /*
- * What was downloaded is done now, while the host waits for the answer: 112 ms at most (a page of 2 KB,
- * DS5319), of the 500 that it must wait (USB 2.0 §9.2.6.4). Then the answer is dfuDNBUSY, as hosts
+ * What was downloaded is done now, while the host waits for the answer: at most 156 ms (a block across two
+ * pages of 1 KB, DS5319), of the 500 that it must wait (USB 2.0 §9.2.6.4). Then the answer is dfuDNBUSY, as hosts
  * expect, and the next one tells that it is done.
  */
 static int tell_status(void)
