@@ -390,7 +390,7 @@ Test(chapter9, td_9_11_a_bad_feature_is_refused)
 
 /* The same for endpoints (§9.4.1, §9.4.9). Disabled until the firmware looks at wValue and wIndex,
  * or refuses to halt endpoint 0 as well. */
-Test(chapter9, td_9_11_a_bad_feature_of_an_endpoint_is_refused, .disabled = true)
+Test(chapter9, td_9_11_a_bad_feature_of_an_endpoint_is_refused)
 {
     struct host h = host_on_new_board("stm32f103c8");
 
