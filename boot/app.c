@@ -7,7 +7,8 @@
  * gathers in RAM, a page at a time, and goes to flash when the page is full, another one is begun or
  * the download is finished; what is in flash already is not written again. Before the first change the
  * journal's record is zeroed, after the last one a new record is programmed: in between the board
- * starts into DFU.
+ * starts into DFU. (In the head layout the record is the first two words at APP_START: they are shown, too,
+ * as they were written, and kept back until everything else stands.)
  */
 #include "boot.h"
 
@@ -20,12 +21,12 @@ enum {
 /* Is [addr, addr + size) the application's? size: less than all that it may have. */
 INLINE bool in_app(uint32_t addr, uint32_t size)
 {
-    return addr - FLASH_BASE <= S->app_size - size;
+    return addr - APP_START <= S->app_size - size;
 }
 
 static uint8_t *page_at(uint32_t addr)
 {
-    return &S->pages[(addr - FLASH_BASE) / S->page_size];
+    return &S->pages[(addr - APP_START) / S->page_size];
 }
 
 /* A word of memory as the host sees it. addr is a multiple of 4. */
@@ -36,7 +37,9 @@ static uint32_t app_word(uint32_t addr)
             return *(uint32_t *)(void *)(S->page + (addr - S->open));
         if (*page_at(addr))
             return 0xFFFFFFFF;
-        if (addr == FLASH_BASE + 4)
+        if (HEAD && addr == APP_START)
+            return S->sp;
+        if (addr == APP_START + 4)
             return S->reset;
     }
     return *(const volatile uint32_t *)addr;
@@ -67,6 +70,7 @@ INLINE void tear(void)
 }
 
 static void app_session(void);
+static void commit(void); /* commit.c, head.c */
 
 /* Makes flash what the open page is. */
 static void close_page(void)
@@ -74,7 +78,6 @@ static void close_page(void)
     uint32_t page = S->open;
     const volatile uint16_t *have = (const volatile uint16_t *)page;
     uint16_t *want = (uint16_t *)(void *)S->page;
-    uint32_t *vector = (uint32_t *)(void *)S->page + 1;
 
     S->open = 0;
     if (!page)
@@ -83,29 +86,40 @@ static void close_page(void)
         tear();
         return;
     }
-    if (page == FLASH_BASE) {
-        const uint32_t *image = (const uint32_t *)(const void *)S->page;
-        if (image[NAME] == stub_vectors[NAME] && image[LAYOUT] != stub_vectors[LAYOUT]) {
-            S->status = DFU_ERR_FILE; /* another bootloader of ours: it would not find its stub */
+    if (page == APP_START) {
+        uint32_t *image = (uint32_t *)(void *)S->page;
+        if (image[NAME] == stub_vectors[NAME] &&
+            (HEAD || image[LAYOUT] != stub_vectors[LAYOUT] || FLASH_REGS->WRPR != 0xFFFFFFFF)) {
+            /* A bootloader of ours that would not find its stub, or could not replace us. */
+            S->status = DFU_ERR_FILE;
             app_session();
             return;
         }
-        S->reset = *vector;
-        *vector = S->stub + ENTRY;
+        S->sp = image[0];
+        S->reset = image[1];
+        if (!HEAD)
+            image[1] = S->stub + ENTRY;
+        else if (!S->valid)
+            image[0] = image[1] = 0xFFFFFFFF;
     }
     uint8_t *mark = page_at(page);
-    unsigned erase = *mark & SUSPECT, differs = erase;
+    bool erase = *mark & SUSPECT, differs = erase;
     *mark = 0;
     for (unsigned i = 0; i < S->page_size / 2; i++) {
         unsigned was = have[i];
         if (want[i] != was) {
-            differs = 1;
+            differs = true;
             if (want[i] && was != 0xFFFF)
-                erase = 1;
+                erase = true;
         }
     }
-    if (differs)
+    if (differs) {
         invalidate();
+        if (HEAD && page == APP_START) { /* the mark is zeroed now */
+            *(uint64_t *)(void *)S->page = ~0ULL;
+            erase = true;
+        }
+    }
     if (erase && S->status == DFU_OK)
         S->status = (uint8_t)stub_flash_erase(page);
     /* i ^ 2: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
@@ -147,7 +161,7 @@ static void app_mass_erase(void)
 {
     S->open = 0;
     S->lacking = 0;
-    for (uint32_t addr = FLASH_BASE; in_app(addr, 4); addr += 4)
+    for (uint32_t addr = APP_START; in_app(addr, 4); addr += 4)
         if (*(const volatile uint32_t *)addr != 0xFFFFFFFF)
             *page_at(addr) |= WAITS;
 }
@@ -202,53 +216,18 @@ static unsigned app_left(void)
     return left;
 }
 
-/* Does an image begin at base, as far as can be told: a stack pointer in the first 128 KB of RAM (more than
- * any part has), a reset vector behind the table? */
-static bool startable(uint32_t base)
-{
-    if (base & (BASE_UNIT - 1))
-        return false;
-    uint32_t reset = app_word(base + 4);
-    return (app_word(base) & 0xFFFE0003U) == SRAM_BASE && (reset & 1) && reset > base &&
-           (!WITH_RAM || base < SRAM_BASE || (reset < S->ram_end && app_word(base) <= S->ram_end));
-}
-
 /* One step of finishing: a page, or at the end the record. */
 static void app_finish_step(void)
 {
     close_page();
-    for (uint32_t addr = FLASH_BASE; in_app(addr, 4); addr += S->page_size)
+    for (uint32_t addr = APP_START; in_app(addr, 4); addr += S->page_size)
         if (*page_at(addr) & WAITS) {
             open_page(addr);
             close_page();
             return;
         }
     S->finishing = false;
-    if (S->status != DFU_OK || (WITH_ALL && FLASH_REGS->OBR & FLASH_OBR_RDPRT))
+    if (S->status != DFU_OK || (WITH_ALL && !HEAD && FLASH_REGS->OBR & FLASH_OBR_RDPRT))
         return;
-
-    /* Which image is the application? The one that leave named; the one that was, or begins at the
-     * start of flash and was just written; else what there is. In what is torn, only one that came
-     * again from its beginning. */
-    if (S->first == FLASH_BASE)
-        S->base = FLASH_BASE;
-    uint32_t *base = &S->asked;
-    while (!in_app(*base, 4) || !startable(*base) || !in_app(app_word(*base + 4), 1) ||
-           (S->torn && S->first != *base))
-        if (base++ == &S->first) {
-            S->intact = true;
-            return;
-        }
-    struct record record = {S->reset, S->reset ^ RECORD_MAGIC ^ (*base - FLASH_BASE) / BASE_UNIT};
-    S->base = *base;
-    if (S->valid && record.reset == S->recorded.reset && record.check == S->recorded.check)
-        return;
-    invalidate();
-    if (S->status != DFU_OK)
-        return;
-    S->status = (uint8_t)stub_journal_write(record.reset, record.check);
-    S->recorded = record;
-    S->intact = true;
-    S->torn = false;
-    S->valid = S->status == DFU_OK;
+    commit();
 }

@@ -6,7 +6,9 @@
  *   usb.c          endpoint 0: control transfers, chapter 9
  *   descriptors.c  what the device says of itself
  *   dfu.c          DFU and DfuSe requests
- *   app.c          the application in flash, as the host sees it: erases put off, commit last
+ *   app.c          the application in flash, as the host sees it: erases put off
+ *   commit.c       what makes it valid, last of all (head layout: head.c)
+ *   options.c      option bytes
  *
  * It polls; there are no interrupts. All state is one struct at a fixed place in RAM, so that the
  * code may stand anywhere (see regs.h).
@@ -73,13 +75,14 @@ struct state {           /* what is used most stands first: short offsets make s
     uint32_t app_size; /* of flash, what may be the application's; behind it is the bootloader */
     uint32_t ram_end;
     uint32_t open;  /* the page that page[] is; 0: none */
-    uint32_t reset; /* the reset vector of the image at FLASH_BASE; even: there is none */
+    uint32_t reset; /* the reset vector of the image at APP_START; even: there is none */
+    uint32_t sp;    /* and its stack pointer (head layout) */
     /* Where the application may begin, tried in this order: */
     uint32_t asked;         /* leave named it */
     uint32_t base;          /* it does */
     uint32_t zero;          /* FLASH_BASE */
     uint32_t first;         /* the lowest address that data came for; NOWHERE: none */
-    struct record recorded; /* the journal's valid record */
+    struct record recorded; /* the journal's valid record (tail layout) */
 
     uint8_t reply[192];                /* the longest is descriptor_set()'s, 162 */
     uint8_t block[TRANSFER_SIZE + 64]; /* what the host sends, or is sent by UPLOAD */
@@ -109,6 +112,9 @@ int dfu_request(void);
 void dfu_session(void); /* a host begins anew: bus reset, SET_CONFIGURATION, SET_INTERFACE */
 void dfu_work(void);    /* no transfer is under way: go on with finishing */
 bool dfu_can_leave(void);
+
+/* commit.c: tail layout only */
+bool startable(uint32_t base);
 
 /* app.c */
 enum { NOWHERE = SRAM_BASE };

@@ -23,7 +23,7 @@ FWLINK  := -nostdlib -nostartfiles -static -Wl,--gc-sections -Wl,--build-id=none
 
 BOARDS     := $(patsubst boot/boards/%.mk,%,$(wildcard boot/boards/*.mk))
 include $(wildcard boot/boards/*.mk)
-IMAGES     := $(BOARDS:=-tail)
+IMAGES     := $(BOARDS:=-tail) $(foreach b,$(BOARDS),$(if $($b.HEAD_KB),$b-head))
 FIRMWARE   := $(foreach i,$(IMAGES),$(addprefix $B/firmware/$i.,elf bin hex dfu))
 
 # What a board may choose, and what it gets if it doesn't (boot/choices.h says what they mean).
@@ -50,6 +50,17 @@ $B/firmware/%-tail.elf: $B/boot/%/stub.o $B/boot/%/proper.o boot/link.ld
 	        awk '{ sum = (sum + $$1) % 4294967296 } END { printf "%.0f", sum }'); \
 	done
 
+# The head layout is one translation unit, bootloader proper and all.
+$B/boot/%/head.o: boot/head.c boot/boards/%.mk boot/boot.mk
+	@mkdir -p $(@D)
+	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) $($*.CHOICES) -DAPP_AT=$($*.HEAD_KB)*1024 -c $< -o $@
+	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)
+
+$B/firmware/%-head.elf: $B/boot/%/head.o boot/head.ld
+	@mkdir -p $(@D)
+	$(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/head.ld -Wl,--defsym=layout=0x$$(printf '%x%x' "'$($*.HEAD_KB)" "'h") \
+	    -Wl,-Map=$(@:.elf=.map) $< -o $@
+
 $B/firmware/%.bin: $B/firmware/%.elf
 	$(ARM)objcopy -O binary $< $@
 $B/firmware/%.hex: $B/firmware/%.elf
@@ -57,13 +68,17 @@ $B/firmware/%.hex: $B/firmware/%.elf
 $B/firmware/%.dfu: $B/firmware/%.bin $B/bin/caboose
 	$B/bin/caboose pack -q -o $@ --address 0x08000000 $<
 
-# Bytes of code, of those there are; pages that it takes when installed, the journal's among them.
+# Bytes of code in stub and proper (the head layout is one), and of the image; pages that it takes when installed, the
+# journal's among them.
 firmware: $(FIRMWARE)
 	@printf '%-24s %8s %8s %8s   %s\n' image stub proper bytes 'pages of 1 KB, 2 KB'
 	@for i in $(IMAGES); do \
 	    set -- $$($(ARM)nm $B/firmware/$$i.elf | awk '{ at[$$3] = $$1 } END { \
-	        print at["stub_end"], at["stub_vectors"], at["proper_end"], at["dfu_main"] }'); \
+	        print at["proper_end"], at["dfu_main"], at["stub_vectors"], at["stub_end"] }'); \
 	    size=$$(stat -c %s $B/firmware/$$i.bin); \
-	    printf '%-24s %8d %8d %8d   %d, %d\n' $$i $$((0x$$1 - 0x$$2)) $$((0x$$3 - 0x$$4)) $$size \
-	        $$((size / 1024 + 1)) $$(((size + 1023) / 2048 + 2)); \
+	    case $$i in \
+	    *-head) set -- - $$((0x$$1 - 0x$$3)) $$((size / 1024)), $$((size / 2048));; \
+	    *) set -- $$((0x$$4 - 0x$$3)) $$((0x$$1 - 0x$$2)) $$((size / 1024 + 1)), $$(((size + 1023) / 2048 + 2));; \
+	    esac; \
+	    printf '%-24s %8s %8d %8d   %s %s\n' $$i $$1 $$2 $$size $$3 $$4; \
 	done

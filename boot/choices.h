@@ -52,16 +52,30 @@
 #define ENTER_BY_DR1 1
 #endif
 
-/* The size of the bootloader proper: 3, or 4 for one with all of AN3156 (it takes a page of 1 KB more;
+/* Where the application stands, from the start of flash. 0: at the start, and the bootloader at the end (tail
+ * layout). Else the bootloader is at the start (head layout), and what is said here is the board's HEAD_KB in its
+ * .mk file. */
+#ifndef APP_AT
+#define APP_AT 0
+#endif
+#define HEAD (APP_AT != 0)
+
+/* Head layout: write-protect the bootloader's 4 KB by option bytes, when DFU starts (the chip heeds them from the
+ * next reset on). The application cannot destroy it then, nor anything but a probe change it. */
+#ifndef PROTECT_ITSELF
+#define PROTECT_ITSELF 0
+#endif
+
+/* The size of the bootloader proper in the tail layout: 3, or 4 for one with all of AN3156 (it takes a page of 1 KB more;
  * with pages of 2 KB nothing). */
 #ifndef PROPER_KB
 #define PROPER_KB 3
 #endif
-#define WITH_ALL (PROPER_KB > 3)
+#define WITH_ALL (PROPER_KB > 3 || HEAD)
 
 /* Memory other than flash: RAM (and to start an image there), system memory, option bytes. */
 #ifndef WITH_RAM
-#define WITH_RAM WITH_ALL
+#define WITH_RAM (WITH_ALL && !HEAD)
 #endif
 #ifndef WITH_SYSTEM
 #define WITH_SYSTEM WITH_ALL

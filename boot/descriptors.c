@@ -24,6 +24,7 @@ static const uint8_t device[] = {
     1,
 };
 
+enum { ATTRIBUTES = 20 };
 static const uint8_t configuration[] = {
     9,
     CONFIGURATION,
@@ -44,7 +45,7 @@ static const uint8_t configuration[] = {
     MEMORY,
     9,
     DFU_FUNCTIONAL_DESCRIPTOR,
-    DFU_CAN_DNLOAD | DFU_CAN_UPLOAD | DFU_WILL_DETACH,
+    DFU_CAN_DNLOAD | DFU_CAN_UPLOAD | DFU_WILL_DETACH, /* at ATTRIBUTES */
     LE16(255),
     LE16(TRANSFER_SIZE),
     LE16(DFU_VERSION_DFUSE),
@@ -173,11 +174,19 @@ static int string(unsigned index)
         break;
     case MEMORY:
         to = PUT(to, "@Internal Flash  /0x08000000/");
-        to = put_number(to, S->app_size / S->page_size, 3, 10);
-        to = PUT(to, "*001Kg,00" TAKEN "*001Ka");
+        if (HEAD) {
+            to = put_number(to, APP_AT / S->page_size, 3, 10);
+            to = PUT(to, "*001Ka,");
+            to = put_number(to, S->app_size / S->page_size, 3, 10);
+            to = PUT(to, "*001Kg");
+        } else {
+            to = put_number(to, S->app_size / S->page_size, 3, 10);
+            to = PUT(to, "*001Kg,00" TAKEN "*001Ka");
+        }
         if (S->page_size != 1024) { /* "*002Kg,004*002Ka", in fewer bytes than a second text */
             to[-13] = '2';
-            to[-7] = '4';
+            if (!HEAD)
+                to[-7] = '4';
             to[-3] = '2';
         }
         break;
@@ -201,7 +210,14 @@ int descriptor(unsigned wValue)
         S->tx = device;
         return sizeof device;
     case CONFIGURATION:
-        S->tx = configuration;
+        if (!HEAD) {
+            S->tx = configuration;
+            return sizeof configuration;
+        }
+        for (unsigned i = 0; i < sizeof configuration; i++)
+            S->reply[i] = configuration[i];
+        if (locked())
+            S->reply[ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
         return sizeof configuration;
     case BOS:
         if (!WITH_WINDOWS)

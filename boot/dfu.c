@@ -4,7 +4,8 @@
 
 #include "boot.h"
 
-/* Flash is protected against reading: AN3156 wants everything refused, and the chip refuses to write. */
+/* Flash is protected against reading: AN3156 wants everything refused. In the tail layout the chip refuses to
+ * write page 0, too; in the head layout all of the application can be written, but not be read. */
 static bool locked(void)
 {
     return FLASH_REGS->OBR & FLASH_OBR_RDPRT;
@@ -63,7 +64,7 @@ static void execute(void)
         } else {
             status = DFU_ERR_TARGET;
         }
-    } else if (command == READ_UNPROTECT || locked()) {
+    } else if (command == READ_UNPROTECT || (!HEAD && locked())) {
         status = DFU_ERR_VENDOR; /* it would mass-erase the chip, and this bootloader */
     } else if (command == MASS_ERASE) {
         app_mass_erase();
@@ -81,7 +82,7 @@ static void execute(void)
         for (unsigned i = 0; i < S->length; i++)
             ((volatile uint8_t *)addr)[i] = S->block[i];
     } else if (WITH_OPTIONS && addr == OPTION_BYTES && S->pointer == addr &&
-               S->length == OPTION_BYTES_SIZE) {
+               S->length == OPTION_BYTES_SIZE && !(HEAD && locked())) { /* it would erase all */
         options_write();
         return;
     } else {

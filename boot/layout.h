@@ -10,6 +10,9 @@
  *     end − 1 KB       end − 2 KB   the stub, at the start of the last page: reset entry, boot
  *                                   decision, launch, installer; never replaced
  *
+ * In the head layout: the bootloader from 0x08000000 to 0x08001000, the application at APP_START; its first
+ * two words are what says that it is valid.
+ *
  * The stub follows the proper everywhere, so that they reach each other. The image as shipped is the
  * stub first, then the proper: flashed to 0x08000000 it starts there as the installer.
  */
@@ -23,30 +26,58 @@
 
 enum {
     PAGE_SIZE_MAX = 2048,
+    APP_START = FLASH_BASE + APP_AT,
     STUB_SIZE = 1024,
     PROPER_SIZE = PROPER_KB * 1024,
     IMAGE_SIZE = STUB_SIZE + PROPER_SIZE,
     JOURNAL_RECORDS = 128,
+    JOURNAL_SIZE = 1024,
     STACK_TOP = 0x20001800, /* the end of the smallest part's RAM: 6 KB */
 };
 
-/* The size of a page, from where the stub stands: 2 KB on high density, where flash ends behind
- * 128 KB (PM0075 §2.1). */
+/* Are pages 2 KB, not 1 KB? That is so on high density, where the stub stands behind 128 KB (PM0075
+ * §2.1). */
+static inline bool large_pages(uint32_t stub)
+{
+    return stub & 0x60000;
+}
+
 static inline uint32_t page_size(uint32_t stub)
 {
-    return stub & 0x60000 ? 2048 : 1024;
+    return large_pages(stub) ? 2048 : 1024;
 }
 
-static inline uint32_t journal_of(uint32_t stub, uint32_t page)
+/* From the journal's page to the stub: the proper, in whole pages, and the journal. */
+#define JOURNAL_AND_PROPER(page) ((PROPER_SIZE + (page)-1) / (page) * (page) + (page))
+
+static inline uint32_t journal_of(uint32_t stub)
 {
-    return ((stub - PROPER_SIZE) & ~(page - 1)) - page;
+    return stub - (large_pages(stub) ? JOURNAL_AND_PROPER(2048) : JOURNAL_AND_PROPER(1024));
 }
 
+#if HEAD
+/*
+ * What says that there is a valid application, and is its first two words: programmed last, all of it; zeroed
+ * before anything of it is changed (PM0075 §2.3.3 lets 0x0000 be programmed over anything).
+ */
+struct record {
+    uint32_t sp, reset;
+};
+
+/* The upper half of sp comes last: no other value of it fits. 64 KB is the most RAM that there is. */
+static inline __attribute__((always_inline)) bool record_valid(const struct record *r)
+{
+    return r->sp - SRAM_BASE - 1 < 0x10000 && r->sp % 4 == 0 &&
+           r->reset >> 20 == FLASH_BASE >> 20 && r->reset & 1;
+}
+
+#else
 /*
  * A record of the journal: two words. A record is valid when they fit each other; it is programmed
  * after everything that it vouches for, its last half-word last, and zeroed, that one first, before
- * anything of that is changed (PM0075 §2.3.3 lets 0x0000 be programmed over anything). At most one
- * record is valid.
+ * anything of that is changed (PM0075 §2.3.3 lets 0x0000 be programmed over anything). Its first is the upper
+ * half of the reset vector, which is the same in each: if power fails over it and it reads blank, the next record
+ * goes over it and finishes it. At most one record is valid.
  */
 struct record {
     uint32_t
@@ -72,6 +103,7 @@ static inline const uint32_t *record_vectors(const struct record *r)
 {
     return (const uint32_t *)(FLASH_BASE + ((r->reset ^ r->check) & RECORD_BASE) * BASE_UNIT);
 }
+#endif
 
 /* What asks for the bootloader through a backup register, once: the words of the STM32duino
  * bootloader (and QMK) and of dapboot. */

@@ -118,32 +118,47 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
     for (uint32_t *word = (uint32_t *)SRAM_BASE; word < (uint32_t *)SRAM_BASE + sizeof *S / 4;
          word++)
         *word = 0;
+#if HEAD
+    S->page_size = FLASH_SIZE_KB > 128 ? 2048 : 1024;
+    S->end = FLASH_BASE + FLASH_SIZE_KB * 1024U;
+    S->app_size = S->end - APP_START;
+#else
     S->stub = (uint32_t)stub_vectors;
     S->page_size = page_size(S->stub);
     S->end = S->stub + S->page_size;
-    uint32_t journal = journal_of(S->stub, S->page_size);
+    uint32_t journal = journal_of(S->stub);
     S->app_size = journal - FLASH_BASE;
+#endif
     S->ram_end = WITH_RAM ? find_ram_end() : SRAM_BASE;
-    S->pointer = S->base = S->zero = S->reset = FLASH_BASE;
+    S->pointer = S->base = S->zero = S->reset = APP_START;
     S->limit = S->end;
     S->intact = true;
     S->stride = TRANSFER_SIZE; /* S->dfu: by the first bus reset */
     if (r) {
         S->valid = true;
-        S->recorded = *r;
         S->reset = r->reset;
+#if HEAD
+        S->sp = r->sp;
+    } else {
+#else
+        S->recorded = *r;
         S->base = (uint32_t)record_vectors(r);
     } else if (*(const volatile uint32_t *)journal != 0xFFFFFFFF) { /* not the first time */
+#endif
         for (unsigned i = 0; i < PAGES_MAX; i++)
             S->pages[i] = SUSPECT;
         S->torn = true;
     }
+    if (PROTECT_ITSELF)
+        options_protect();
+#if !HEAD
     uint32_t reset = ((const volatile uint32_t *)FLASH_BASE)[1];
     if (reset != S->stub + ENTRY &&
         reset != FLASH_BASE + ENTRY) { /* another bootloader has put it there */
         open_page(FLASH_BASE);
         close_page();
     }
+#endif
     clock_start();
     detach();
     attach();

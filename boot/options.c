@@ -34,3 +34,19 @@ void options_write(void)
     S->options = true; /* a reset, for the chip to take them over */
     S->leave_ms = LEAVE_MS;
 }
+
+/* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet. The host
+ * writes option bytes by the same way; the reset comes when it comes. */
+static inline void options_protect(void)
+{
+    const volatile uint16_t *option = (const volatile uint16_t *)OPTION_BYTES;
+
+    if (!(option[4] & 1))
+        return;
+    for (unsigned i = 0; i < OPTION_BYTES_SIZE / 2; i++)
+        S->block[2 * i] = (uint8_t)option[i];
+    S->block[2 * 4] &= 0xFE;
+    options_write();
+    S->options = false;
+    S->leave_ms = 0;
+}

@@ -6,6 +6,9 @@
 // clang-format off
 #include "core/dfu_state.c"
 #include "app.c"
+#if !HEAD
+#include "commit.c"
+#endif
 #include "options.c"
 #include "dfu.c"
 #include "descriptors.c"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the permanent stub offers to the bootloader proper, which a self-update replaces: hence never
- * to be changed. The stub keeps the journal, because it reads it at every reset.
+ * to be changed. The stub keeps the journal, because it reads it at every reset. In the head layout, both are one.
  */
 #ifndef BOOT_STUB_H
 #define BOOT_STUB_H
@@ -26,11 +26,11 @@ enum {
 /* Unlock flash as needed. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE
  * (not blank), DFU_ERR_VERIFY (reads back otherwise, also because it was not erased). */
 enum dfu_status stub_flash_erase(uint32_t page) STUB;                   /* 20 to 40 ms (DS5319) */
-enum dfu_status stub_flash_program(uint32_t addr, uint16_t value) STUB; /* 40 to 70 µs */
+enum dfu_status stub_flash_program(uint32_t addr, unsigned value) STUB; /* 40 to 70 µs */
 
 /* There is no valid application from now on. */
 enum dfu_status stub_journal_clear(void) STUB;
 /* There is one, says the record of these two words (layout.h). The last write of a download. */
-enum dfu_status stub_journal_write(uint32_t reset, uint32_t check) STUB;
+enum dfu_status stub_journal_write(uint32_t word0, uint32_t word1) STUB;
 
 #endif
