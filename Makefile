@@ -126,7 +126,10 @@ $B/tests/test_%: $B/obj/tests/test_%.o $(SUPPORT) $B/libhost.a $B/libsim.a $B/li
 
 include tests/parsers.mk
 
-tests: $(TESTS) $(GUESTS) $(SANITIZED)
+# Bootloaders with choices that no board makes.
+TRIALS := $(patsubst tests/boards/%.mk,$B/firmware/%-tail.bin,$(wildcard tests/boards/*.mk))
+
+tests: $(TESTS) $(GUESTS) $(SANITIZED) $(TRIALS)
 check: all tests
 	@tests/run $(TESTS) $(SANITIZED)
 

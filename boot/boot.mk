@@ -22,7 +22,8 @@ STUBFLAGS := -ffixed-r7 -fno-caller-saves -fno-move-loop-invariants -fno-cse-fol
 FWLINK  := -nostdlib -nostartfiles -static -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,max-page-size=4
 
 BOARDS     := $(patsubst boot/boards/%.mk,%,$(wildcard boot/boards/*.mk))
-include $(wildcard boot/boards/*.mk)
+include $(wildcard boot/boards/*.mk tests/boards/*.mk)
+vpath %.mk boot/boards tests/boards
 IMAGES     := $(BOARDS:=-tail) $(foreach b,$(BOARDS),$(if $($b.HEAD_KB),$b-head))
 FIRMWARE   := $(foreach i,$(IMAGES),$(addprefix $B/firmware/$i.,elf bin hex dfu))
 
@@ -30,11 +31,11 @@ FIRMWARE   := $(foreach i,$(IMAGES),$(addprefix $B/firmware/$i.,elf bin hex dfu)
 choice = $(or $(patsubst -D$1=%,%,$(filter -D$1=%,$($2.CHOICES))),$3)
 PROPER_KB = $(call choice,PROPER_KB,$1,3)
 
-$B/boot/%/stub.o: boot/stub.c boot/boards/%.mk boot/boot.mk
+$B/boot/%/stub.o: boot/stub.c %.mk boot/boot.mk
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) $(STUBFLAGS) $($*.CHOICES) -c $< -o $@
 	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)
-$B/boot/%/proper.o: boot/proper.c boot/boards/%.mk boot/boot.mk
+$B/boot/%/proper.o: boot/proper.c %.mk boot/boot.mk
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) $($*.CHOICES) -c $< -o $@
 
@@ -51,7 +52,7 @@ $B/firmware/%-tail.elf: $B/boot/%/stub.o $B/boot/%/proper.o boot/link.ld
 	done
 
 # The head layout is one translation unit, bootloader proper and all.
-$B/boot/%/head.o: boot/head.c boot/boards/%.mk boot/boot.mk
+$B/boot/%/head.o: boot/head.c %.mk boot/boot.mk
 	@mkdir -p $(@D)
 	$(ARM)gcc $(FWFLAGS) $(PROPERFLAGS) $($*.CHOICES) -DAPP_AT=$($*.HEAD_KB)*1024 -c $< -o $@
 	@awk '$$1 ~ /reset_entry/ && $$2 != 0 { print "reset_entry() must not use the stack: it uses " $$2 " bytes"; exit 1 }' $(@:.o=.su)

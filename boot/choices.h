@@ -84,6 +84,12 @@
 #define WITH_OPTIONS WITH_ALL
 #endif
 
+/* Read Unprotect (AN3156 §4.5) is obeyed, not refused: all option bytes are erased, protection against reading is taken
+ * away. If there was one, the chip erases all of its flash with it, and this bootloader. */
+#ifndef WITH_UNPROTECT
+#define WITH_UNPROTECT 0
+#endif
+
 /* A refusal because of protection says so in words (iString). */
 #ifndef WITH_TEXT
 #define WITH_TEXT WITH_ALL

@@ -64,6 +64,11 @@ static void execute(void)
         } else {
             status = DFU_ERR_TARGET;
         }
+    } else if (WITH_UNPROTECT && command == READ_UNPROTECT) {
+        for (unsigned i = 0; i < OPTION_BYTES_SIZE; i++)
+            S->block[i] = i ? 0xFF : OPTION_RDP_OPEN;
+        options_write();
+        return;
     } else if (command == READ_UNPROTECT || (!HEAD && locked())) {
         status = DFU_ERR_VENDOR; /* it would mass-erase the chip, and this bootloader */
     } else if (command == MASS_ERASE) {

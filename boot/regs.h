@@ -123,6 +123,7 @@ struct systick_regs { /* PM0056 §4.5 */
 #define SYSTEM_MEMORY     0x1FFFF000U /* PM0075 §2.1 */
 #define OPTION_BYTES      0x1FFFF800U
 #define OPTION_BYTES_SIZE 16U
+#define OPTION_RDP_OPEN   0xA5 /* no protection against reading (PM0075 §2.4.1) */
 #define OPTION_BYTES_END  (OPTION_BYTES + OPTION_BYTES_SIZE)
 #define FLASH_SIZE_KB     (*(volatile const uint16_t *)0x1FFFF7E0U) /* RM0008 §30.1.1 */
 #define UNIQUE_ID         ((const uint32_t *)0x1FFFF7E8U)           /* RM0008 §30.2; 96 bits */

@@ -292,6 +292,58 @@ Test(protection, read_unprotect_is_refused_as_vendor_error)
     cr_expect(hears(g.h.board, app.tag, 20));
 }
 
+/* A board's choice (WITH_UNPROTECT), and what AN3156 §4.5 says of it: the chip is open again, and empty, of this
+ * bootloader too. */
+static struct host unprotecting(const struct app *app, const uint8_t option[16])
+{
+    bootloader_path = "build/firmware/unprotect-tail.bin";
+    struct host h = host_with_application(PART, app);
+
+    board_load(h.board, OPTION_BYTES, option, 16);
+    board_power(h.board, true);
+    cr_assert(hears(h.board, app->tag, 20));
+    board_press_reset(h.board, 20 * BOARD_MS);
+    cr_assert(host_enumerate(&h));
+    check_dfu(dfu_open(&h), &h);
+    dfu_dnload(&h, 0, &(uint8_t){DFUSE_READ_UNPROTECT}, 1);
+    dfu_getstatus(&h);
+    board_run_for(h.board, 200 * BOARD_MS);
+    return h;
+}
+
+Test(protection, read_unprotect_if_it_is_enabled_opens_and_empties_a_protected_chip)
+{
+    static const uint8_t protected[16] = {
+        0, 0xFF, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
+    struct app app = app_build(5000, 1, 0);
+    struct host h = unprotecting(&app, protected);
+    uint8_t rdp[2];
+
+    board_peek(h.board, OPTION_BYTES, rdp, sizeof rdp);
+    cr_expect(rdp[0] == 0xA5 && rdp[1] == 0x5A, "RDP %02x %02x", rdp[0], rdp[1]);
+    uint8_t *flash = flash_dump(h.board);
+    for (uint32_t i = 0; i < board_flash_size(h.board); i++)
+        cr_assert_eq(flash[i], 0xFF, "%08x was not erased", FLASH + i);
+    power_cycle(h.board);
+    cr_expect_not(host_enumerate(&h), "without a bootloader?");
+}
+
+Test(protection, read_unprotect_if_it_is_enabled_leaves_the_flash_of_an_open_chip)
+{
+    static const uint8_t custom[16] = {
+        0xA5, 0x5A, 0xFF, 0, 0x12, 0xED, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
+    static const uint8_t fresh[16] = {
+        0xA5, 0x5A, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
+    struct app app = app_build(5000, 1, 0);
+    struct host h = unprotecting(&app, custom);
+    uint8_t now[16];
+
+    board_peek(h.board, OPTION_BYTES, now, sizeof now);
+    cr_expect_arr_eq(now, fresh, sizeof now);
+    cr_expect(hears(h.board, app.tag, 1000), "it was reset, and the application is there");
+    cr_expect(flash_holds(h.board, &app));
+}
+
 /* An address that SET_ADDRESS refuses must not be what the next request uses. */
 Test(protection, refused_address_is_no_trap)
 {
@@ -1000,7 +1052,7 @@ static void finishes_honestly(bool leave, enum board_timing timing)
         printf(" %u (%llu left)", seen[i].poll, (unsigned long long)e);
         if (seen[i].state == DFU_MANIFEST || !(e + hw))
             continue;
-        
+
         cr_expect(typical_ms(e) <= seen[i].poll && seen[i].poll <= maximum_ms(e) + 1,
             "answer %u: %u ms, %llu erases and %llu half-words are left", i, seen[i].poll,
             (unsigned long long)e, (unsigned long long)hw);
