@@ -67,6 +67,17 @@ __attribute__((format(printf, 2, 3))) static void note(
     job->report.notes++;
 }
 
+/* err: of a function of plan.h. */
+static void fail_plan(struct caboose_job *job, int err, const char *why)
+{
+    fail(job, err == PLAN_NO_MEMORY ? CABOOSE_MEMORY : CABOOSE_UNFIT, "%s", why);
+}
+
+static void fail_memory(struct caboose_job *job)
+{
+    fail(job, CABOOSE_MEMORY, "this computer's memory is full; end other programs and try again");
+}
+
 static enum caboose_error error_of(enum engine_failure failure)
 {
     switch (failure) {
@@ -148,7 +159,7 @@ static bool place_image(struct caboose_job *job)
     if (!own)
         own = malloc(image->count * sizeof *own);
     if (!own) {
-        fail(job, CABOOSE_MEMORY, "out of memory");
+        fail_memory(job);
         return false;
     }
     job->placed = *image;
@@ -186,6 +197,18 @@ static bool check_bootloader(struct caboose_job *job)
     return true;
 }
 
+static struct plan_options flash_options(const struct caboose_job *job)
+{
+    return (struct plan_options){.alt = job->order.alt,
+        .verify = !job->order.no_verify,
+        .leave = !job->order.no_leave && job->fits,
+        .start = job->placed.segments[0].addr,
+        .contents = job->contents.count ? &job->contents : NULL,
+        .thorough = job->order.dry_run,
+        .rewrite = job->rewrite,
+        .distrust_blank = job->report.attempts > 1};
+}
+
 /* Everything that can be known to be wrong with the image before the board is touched. */
 static bool check_image(struct caboose_job *job, char why[PLAN_ERROR_SIZE])
 {
@@ -199,8 +222,10 @@ static bool check_image(struct caboose_job *job, char why[PLAN_ERROR_SIZE])
             job->placed.vendor, job->placed.product, d->vendor, d->product);
         return false;
     }
-    if (plan_survey(&job->look, &job->contents, d, &job->placed, job->order.alt, why)) {
-        fail(job, CABOOSE_UNFIT, "%s", why);
+    const struct plan_options options = flash_options(job);
+    int err = plan_survey(&job->look, &job->contents, d, &job->placed, &options, why);
+    if (err) {
+        fail_plan(job, err, why);
         return false;
     }
     job->fits = !device_is_dfuse(d) || vectors_fit(&job->placed, misfit);
@@ -240,10 +265,14 @@ static void prepare_leave(struct caboose_job *job)
     job->report.addr = job->order.addr;
     if (!job->order.has_addr && !device_first(d, MEMORY_WRITE, &job->report.addr))
         job->report.addr = FLASH_BASE;
-    if (!job->order.force && device_is_dfuse(d) && job->report.addr % 4 == 0 &&
-        plan_read(&job->look, d, job->order.alt, job->report.addr, &size, why) == 0)
-        plan_read_into(&job->look, job->table);
-    look_or_work(job);
+    int err = 0;
+    if (!job->order.force && device_is_dfuse(d) && job->report.addr % 4 == 0)
+        err = plan_read(&job->look, d, job->order.alt, job->report.addr, &size, why);
+    plan_read_into(&job->look, job->table);
+    if (err == PLAN_NO_MEMORY)
+        fail_plan(job, err, why);
+    else /* what cannot be read is started unseen */
+        look_or_work(job);
 }
 
 static void prepare(struct caboose_job *job)
@@ -272,13 +301,7 @@ static void prepare(struct caboose_job *job)
 
 static int plan_the_flash(struct caboose_job *job, char why[PLAN_ERROR_SIZE])
 {
-    const struct plan_options options = {.alt = job->order.alt,
-        .verify = !job->order.no_verify,
-        .leave = !job->order.no_leave && job->fits,
-        .start = job->placed.segments[0].addr,
-        .contents = job->contents.count ? &job->contents : NULL,
-        .rewrite = job->rewrite,
-        .distrust_blank = job->report.attempts > 1};
+    const struct plan_options options = flash_options(job);
     job->report.left = options.leave;
     return plan_flash(&job->report.plan, &job->report.board, &job->placed, &options, why);
 }
@@ -293,13 +316,16 @@ static int plan_the_read(struct caboose_job *job, char why[PLAN_ERROR_SIZE])
         snprintf(why, PLAN_ERROR_SIZE, "the board has no memory that can be read");
         return -1;
     }
-    if (plan_read(&r->plan, &r->board, job->order.alt, r->addr, &r->size, why))
-        return -1;
+    int err = plan_read(&r->plan, &r->board, job->order.alt, r->addr, &r->size, why);
+    if (err)
+        return err;
     free(job->data);
     job->data = malloc(r->size ? r->size : 1);
     if (!job->data) {
-        snprintf(why, PLAN_ERROR_SIZE, "out of memory");
-        return -1;
+        snprintf(why, PLAN_ERROR_SIZE,
+            "%u bytes do not fit into this computer's memory; read less at once, with --size",
+            r->size);
+        return PLAN_NO_MEMORY;
     }
     plan_read_into(&r->plan, job->data);
     return 0;
@@ -349,8 +375,9 @@ static void plan_work(struct caboose_job *job)
 {
     char why[PLAN_ERROR_SIZE];
     plan_free(&job->report.plan);
-    if (plan_order(job, why))
-        fail(job, CABOOSE_UNFIT, "%s", why);
+    int err = plan_order(job, why);
+    if (err)
+        fail_plan(job, err, why);
     else
         go(job, job->order.dry_run || !job->report.plan.count ? STAGE_END : STAGE_WORK);
 }
@@ -383,15 +410,17 @@ static bool may_resume(const struct caboose_job *job)
 }
 
 /* What is there was believed, and that was wrong: a board that was torn from an earlier download says at
- * leave that it holds no complete program, one that lies about its sectors has lost one. Writing
- * everything cures both. */
+ * leave that it holds no complete program, one that lies about its sectors has lost one, one has not the habits
+ * that its name promises. Erasing and writing everything cures all three. */
 static bool may_rewrite(const struct caboose_job *job)
 {
     const struct engine *e = &job->engine;
     bool incomplete =
         e->failure == ENGINE_REFUSED && e->phase == STEP_LEAVE && e->status == DFU_ERR_FIRMWARE;
+    bool hearsay =
+        e->failure == ENGINE_REFUSED && e->phase == STEP_WRITE && job->report.plan.habits;
     return job->order.verb == CABOOSE_FLASH && !job->rewrite && job->contents.count &&
-           (incomplete || e->failure == ENGINE_MISMATCH);
+           (incomplete || hearsay || e->failure == ENGINE_MISMATCH);
 }
 
 static void look_failed(struct caboose_job *job)
@@ -429,7 +458,7 @@ static void failed(struct caboose_job *job)
             e->message);
         job->rewrite = true;
         job->report.attempts++;
-        prepare(job);
+        plan_work(job); /* what it held beside the image was seen before anything was changed */
     } else {
         fail(job, error_of(e->failure), "%s", e->message);
     }
@@ -508,10 +537,15 @@ const char *caboose_state_name(uint8_t state)
 
 static void begin_stage(struct caboose_job *job)
 {
+    static const struct plan nothing;
     job->begun = true;
     switch (job->stage) {
     case STAGE_INSPECT:
         engine_inspect(&job->engine, &job->report.board);
+        if (job->order.board && job->report.attempts == 1) {
+            job->report.board = *job->order.board;
+            engine_run(&job->engine, &job->report.board, &nothing);
+        }
         return;
     case STAGE_LOOK:
         engine_run(&job->engine, &job->report.board, &job->look);

@@ -27,8 +27,9 @@
  * There is no global state: jobs are independent of each other. Memory is only taken between the stages of
  * a job; when it runs out, the job fails and says so.
  *
- * Build with -lcaboose -lz (a .dfu file's checksum is zlib's). ELF files are read by the command, not
- * here: they need libelf.
+ * Build with -lcaboose, which needs nothing but the C library. ELF files are read by the command, not here:
+ * they need libelf. Where this header is installed every name in it begins with caboose_ or CABOOSE_
+ * (struct caboose_image, caboose_image_free()); in this project the short ones stand.
  */
 #ifndef HOST_CABOOSE_H
 #define HOST_CABOOSE_H
@@ -50,8 +51,9 @@ enum caboose_verb {
 
 struct caboose_order {
     enum caboose_verb verb;
-    const struct image *image; /* FLASH, VERIFY: the caller's, for as long as the job lives */
-    int alt;                   /* alternate setting, 0 to 255; PLAN_ANY_ALT: by file and address */
+    const struct image *image;  /* FLASH, VERIFY: the caller's, for as long as the job lives */
+    const struct device *board; /* what an INSPECT job just reported of this one; NULL: not known */
+    int alt;                    /* alternate setting, 0 to 255; PLAN_ANY_ALT: by file and address */
     bool has_addr;
     uint32_t
         addr; /* FLASH, VERIFY: where a raw image goes (else: the first writable byte); READ, ERASE:

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#define SHELLS "bash zsh fish"
+
 static void put_name(
     void *context, char short_form, const char *name, const char *argument, const char *help)
 {
@@ -17,11 +19,21 @@ static void put_name(
     printf(" --%s%s", name, argument && argument[0] == '[' ? "=" : "");
 }
 
+/* The commands that main() knows besides those of the table. */
+static const struct {
+    const char *name, *summary;
+} others[] = {
+    {"dfu-util", "what dfu-util does" },
+    {"help",     "a command's options"},
+};
+enum { OTHERS = sizeof others / sizeof others[0] };
+
 static void put_commands(void)
 {
     for (size_t i = 0; i < command_count; i++)
         printf("%s%s", i ? " " : "", commands[i].name);
-    printf(" dfu-util help");
+    for (size_t i = 0; i < OTHERS; i++)
+        printf(" %s", others[i].name);
 }
 
 static void bash(void)
@@ -39,8 +51,10 @@ static void bash(void)
         options_each(commands[i].letters, put_name, NULL);
         printf("\" ;;\n");
     }
-    printf("        esac\n    fi\n"
-           "    case $cur in -*) ;; *) [ \"$COMP_CWORD\" = 1 ] || words= ;; esac\n"
+    printf("        esac\n"
+           "        case $cur in -*) ;; *) words= ;; esac\n"
+           "        [ \"${COMP_WORDS[1]}\" != completion ] || words=\"" SHELLS "\"\n"
+           "    fi\n"
            "    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
            "    [ ${#COMPREPLY[@]} = 0 ] && COMPREPLY=($(compgen -f -- \"$cur\"))\n"
            "}\n"
@@ -70,25 +84,38 @@ static void put_zsh(
                                                    : ":value:");
 }
 
+static void put_described(const char *name, const char *summary)
+{
+    char text[160];
+    snprintf(text, sizeof text, "%s:%s", name, summary);
+    putchar(' ');
+    put_quoted(text);
+}
+
 static void zsh(void)
 {
     printf("#compdef caboose\n"
            "# caboose completion zsh >/usr/local/share/zsh/site-functions/_caboose\n"
            "_caboose() {\n"
-           "    if (( CURRENT == 2 )); then\n"
-           "        local -a commands=(");
+           "    local -a commands=(");
+    for (size_t i = 0; i < command_count; i++)
+        put_described(commands[i].name, commands[i].summary);
+    for (size_t i = 0; i < OTHERS; i++)
+        put_described(others[i].name, others[i].summary);
+    printf(")\n    if (( CURRENT == 2 )); then\n"
+           "        _describe command commands\n        return\n    fi\n"
+           "    case $words[2] in\n"
+           "    help) _describe command commands ;;\n"
+           "    completion) _values shell " SHELLS " ;;\n"
+           "    dfu-util) _files ;;\n");
     for (size_t i = 0; i < command_count; i++) {
-        char text[160];
-        snprintf(text, sizeof text, "%s:%s", commands[i].name, commands[i].summary);
-        putchar(' ');
-        put_quoted(text);
-    }
-    printf(")\n        _describe command commands\n        return\n    fi\n"
-           "    case $words[2] in\n");
-    for (size_t i = 0; i < command_count; i++) {
+        if (commands[i].run == cmd_completion)
+            continue;
         printf("    %s) _arguments", commands[i].name);
         options_each(commands[i].letters, put_zsh, NULL);
-        printf(" '*:file:_files' ;;\n");
+        /* Without a word for them, what stands behind an argument is not completed at all. */
+        printf(" %s ;;\n",
+            strstr(commands[i].arguments, "FILE") ? "'*:file:_files'" : "'*:argument:()'");
     }
     printf("    esac\n}\n_caboose \"$@\"\n");
 }
@@ -105,16 +132,29 @@ static void put_fish(
     putchar('\n');
 }
 
+static void put_fish_command(const char *name, const char *summary)
+{
+    printf("complete -c caboose -n __fish_use_subcommand -f -a %s -d ", name);
+    put_quoted(summary);
+    putchar('\n');
+}
+
 static void fish(void)
 {
     printf("# caboose completion fish >~/.config/fish/completions/caboose.fish\n");
+    for (size_t i = 0; i < OTHERS; i++)
+        put_fish_command(others[i].name, others[i].summary);
     for (size_t i = 0; i < command_count; i++) {
-        printf("complete -c caboose -n __fish_use_subcommand -f -a %s -d ", commands[i].name);
-        put_quoted(commands[i].summary);
-        putchar('\n');
         struct command command = commands[i];
+        put_fish_command(command.name, command.summary);
         options_each(command.letters, put_fish, &command);
+        if (!strstr(command.arguments, "FILE"))
+            printf("complete -c caboose -n '__fish_seen_subcommand_from %s' -f\n", command.name);
     }
+    printf("complete -c caboose -n '__fish_seen_subcommand_from completion' -f -a '" SHELLS "'\n"
+           "complete -c caboose -n '__fish_seen_subcommand_from help' -f -a '");
+    put_commands();
+    printf("'\n");
 }
 
 int cmd_completion(const struct options *options)

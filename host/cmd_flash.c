@@ -22,7 +22,7 @@ static const char *verified_text(const struct plan *plan)
     return plan->unverifiable ? "not verified (the board cannot be read)" : "not verified";
 }
 
-/* "3 of 5 sectors differed"; of a plain DFU device nothing is known. */
+/* "3 of 5 sectors written"; of a plain DFU device nothing is known. */
 static void put_changes(const struct plan *plan, char *text, size_t size)
 {
     size_t changed = 0, kept = 0;
@@ -34,7 +34,7 @@ static void put_changes(const struct plan *plan, char *text, size_t size)
     if (plan->page_count && !changed)
         snprintf(text, size, "all there already, ");
     else if (changed < plan->page_count)
-        snprintf(text, size, "%zu of %zu sectors differed, ", changed, plan->page_count);
+        snprintf(text, size, "%zu of %zu sectors written, ", changed, plan->page_count);
     if (kept) {
         size_t used = strlen(text);
         snprintf(text + used, size - used, "%zu other bytes of a sector kept, ", kept);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* What a file is and holds, and what is wrong with it. */
 #include "host/cmd.h"
+#include "host/draw.h"
+#include "host/json.h"
+#include "host/load.h"
 #include "host/report.h"
 #include "host/vectors.h"
 #include "image/file.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
-enum { FLASH_BASE = 0x08000000 };
+enum { FLASH_BASE = 0x08000000, INDENT = 12 };
 
 struct inspection {
     const char *name;
@@ -73,7 +75,7 @@ static void print_vectors(const struct image *image)
         printf("  %-9s starts at 0x%08x%s\n", "program", vectors_word(table + 4) & ~UINT32_C(1),
             vectors_are_bootloader(image) ? "; it is the caboose bootloader" : "");
     else
-        printf("  %-9s %s\n", "program", why);
+        draw_text("  program", INDENT, why);
 }
 
 static void print_image(const struct inspection *i)
@@ -97,7 +99,7 @@ static void print_image(const struct inspection *i)
     print_parts(image);
     print_vectors(image);
     if (image->note[0])
-        printf("  %-9s %s\n", "note", image->note);
+        draw_text("  note", INDENT, image->note);
 }
 
 static void print_all(const struct inspection *i)
@@ -168,15 +170,26 @@ static void add_image(json_t *object, const struct image *image)
 
 static void print_json(const struct inspection *i)
 {
-    json_t *object = json_pack("{sssssI}", "file", i->name, "format", image_format_name(i->format),
-        "size", (json_int_t)i->size);
+    json_t *object = json_pack("{sbsosssI}", "ok", !i->damaged, "file", json_text(i->name),
+        "format", image_format_name(i->format), "size", (json_int_t)i->size);
     if (i->damaged)
-        json_object_set_new(object, "error", json_string(i->why));
+        json_object_set_new(object, "error", json_text(i->why));
     else
         add_image(object, &i->image);
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(object);
+    json_print(object);
+}
+
+static int read_image(struct inspection *i, uint8_t *data)
+{
+    const struct options *o = i->options;
+    uint32_t addr = o->has_address ? o->address : FLASH_BASE;
+    int error = load_choose(o, i->name, data, i->size, i->why);
+    i->format = image_detect(data, i->size);
+    if (!error) {
+        error = load_code(image_parse(&i->image, i->name, data, i->size, addr, i->why), EX_DATAERR);
+        i->damaged = error == EX_DATAERR;
+    }
+    return error;
 }
 
 int cmd_inspect(const struct options *o)
@@ -184,14 +197,15 @@ int cmd_inspect(const struct options *o)
     const char *path = o->args[0];
     struct inspection i = {.name = strcmp(path, "-") ? path : "standard input", .options = o};
     uint8_t *data;
-    if (image_load(path, &data, &i.size, i.why)) {
-        report_error("%s", i.why);
-        return EX_NOINPUT;
+    int error = load_code(image_load(path, &data, &i.size, i.why), EX_NOINPUT);
+    if (!error) {
+        error = read_image(&i, data);
+        free(data);
     }
-    i.format = image_detect(data, i.size);
-    i.damaged = image_parse(
-        &i.image, i.name, data, i.size, o->has_address ? o->address : FLASH_BASE, i.why);
-    free(data);
+    if (error && !i.damaged) {
+        report_error("%s", i.why);
+        return error;
+    }
     if (o->json)
         print_json(&i);
     else

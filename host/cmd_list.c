@@ -15,8 +15,8 @@ static void print_board(const struct session_seen *s)
     if (s->error) {
         printf(" (%s)\n", s->error == TRANSFER_DENIED
                               ? "no permission; caboose info tells how to get it"
-                          : s->error == TRANSFER_BUSY ? "in use by another program"
-                                                      : "does not answer");
+                          : s->why[0] ? s->why
+                                      : "does not answer");
         return;
     }
     printf(" serial=\"%s\" name=\"%s\"", s->device.serial, s->device.name);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Makes one file of several, or of one of another kind. */
 #include "host/cmd.h"
+#include "host/json.h"
+#include "host/load.h"
 #include "host/pack_kinds.h"
 #include "host/report.h"
 #include "image/file.h"
+#include "image/uf2.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,12 +45,14 @@ static int read_part(struct image *part, const char *argument, const struct opti
     uint32_t addr = o->address;
     char *path = strdup(argument);
     if (!path)
-        abort();
+        report_no_memory();
     bool placed = split(path, &addr) || o->has_address;
     const char *name = strcmp(path, "-") ? path : "standard input";
-    int error = image_load(path, &data, &size, why) ? EX_NOINPUT : 0;
+    int error = load_code(image_load(path, &data, &size, why), EX_NOINPUT);
     if (!error) {
-        error = image_parse(part, name, data, size, addr, why) ? EX_DATAERR : 0;
+        if (o->family && image_detect(data, size) == IMAGE_UF2)
+            uf2_choose(data, size, o->family); /* else it is what the file shall be for */
+        error = load_code(image_parse(part, name, data, size, addr, why), EX_DATAERR);
         free(data);
     }
     if (error) {
@@ -61,15 +66,19 @@ static int read_part(struct image *part, const char *argument, const struct opti
 }
 
 /* What a file says besides its bytes is kept if nothing said it before. */
-static void take_over(struct image *whole, const struct image *part, const struct options *o)
+static void take_over(struct image *whole, struct image *part, const struct options *o)
 {
     for (size_t i = 0; i < part->count; i++) {
-        const struct image_segment *s = &part->segments[i];
-        uint8_t alt = o->alt != OPTIONS_ANY     ? (uint8_t)o->alt
-                      : s->alt == IMAGE_ANY_ALT ? 0
-                                                : s->alt;
-        if (image_add(whole, alt, s->addr, s->data, s->size))
-            abort();
+        struct image_segment *s = &part->segments[i];
+        s->alt = o->alt != OPTIONS_ANY ? (uint8_t)o->alt : s->alt == IMAGE_ANY_ALT ? 0 : s->alt;
+        if (whole->count && image_add(whole, s->alt, s->addr, s->data, s->size))
+            report_no_memory();
+    }
+    if (!whole->count) { /* mostly there is one part, and nothing to be copied */
+        whole->segments = part->segments;
+        whole->count = part->count;
+        part->segments = NULL;
+        part->count = 0;
     }
     if (!whole->entry)
         whole->entry = part->entry;
@@ -77,35 +86,46 @@ static void take_over(struct image *whole, const struct image *part, const struc
         whole->family = part->family;
 }
 
-static int write_whole(struct image *whole, const struct pack_kind *kind, const struct options *o)
+static void tell(const struct image *whole, const struct pack_kind *kind, const struct options *o)
 {
-    char why[IMAGE_ERROR_SIZE];
-    uint8_t *data;
-    size_t size;
     uint64_t bytes = 0;
-    whole->vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
-    whole->product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
-    whole->suffix = kind->suffix;
-    if (image_settle(whole, o->output, why) ||
-        image_make(whole, o->output, kind->format, &data, &size, why)) {
-        report_error("%s", why);
-        return EX_DATAERR;
-    }
-    int err = image_write_raw(o->output, data, size, why);
-    free(data);
-    if (err) {
-        report_error("%s", why);
-        return EX_CANTCREAT;
-    }
     for (size_t i = 0; i < whole->count; i++)
         bytes += whole->segments[i].size;
     bool has_ids = kind->format == IMAGE_DFUSE || kind->suffix;
     char ids[24] = "";
     if (has_ids)
         snprintf(ids, sizeof ids, " for %04x:%04x", whole->vendor, whole->product);
+    if (o->json)
+        json_print(json_pack("{sbsosssIsI}", "ok", true, "file", json_text(o->output), "format",
+            image_format_name(kind->format), "bytes", (json_int_t)bytes, "parts",
+            (json_int_t)whole->count));
     report_result("packed %llu bytes in %zu part%s%s into %s (%s)", (unsigned long long)bytes,
         whole->count, whole->count == 1 ? "" : "s", ids, o->output,
         image_format_name(kind->format));
+}
+
+static int write_whole(struct image *whole, const struct pack_kind *kind, const struct options *o)
+{
+    char why[IMAGE_ERROR_SIZE];
+    uint8_t *data;
+    size_t size;
+    whole->vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
+    whole->product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
+    whole->suffix = kind->suffix;
+    int err = image_settle(whole, o->output, why);
+    if (!err)
+        err = image_make(whole, o->output, kind->format, &data, &size, why);
+    if (err) {
+        report_error("%s", why);
+        return load_code(err, EX_DATAERR);
+    }
+    err = image_write_raw(o->output, data, size, why);
+    free(data);
+    if (err) {
+        report_error("%s", why);
+        return load_code(err, EX_CANTCREAT);
+    }
+    tell(whole, kind, o);
     return 0;
 }
 
@@ -127,12 +147,7 @@ static int pack(struct image *whole, const struct options *o)
     const struct pack_kind *kind = choose_kind(o);
     if (!kind)
         return EX_USAGE;
-    if (o->family && !pack_family(o->family, &whole->family)) {
-        report_error("pack: --family %s is neither a UF2 family's name, such as STM32F1, nor its "
-                     "number, such as 0x5ee21072",
-            o->family);
-        return EX_USAGE;
-    }
+    whole->family = o->family;
     for (int i = 0; i < o->arg_count; i++) {
         struct image part;
         int error = read_part(&part, o->args[i], o, kind->format == IMAGE_RAW);
@@ -157,7 +172,12 @@ int cmd_pack(const struct options *options)
         report_error("pack: pack what? Give the file to make and the files to put in");
         return EX_USAGE;
     }
-    report_setup(o.quiet, strcmp(o.output, "-") == 0);
+    bool to_standard_output = strcmp(o.output, "-") == 0;
+    if (to_standard_output && o.json) {
+        report_error("pack: standard output takes the file or --json, not both");
+        return EX_USAGE;
+    }
+    report_setup(o.quiet || o.json, to_standard_output);
     image_init(&whole, IMAGE_DFUSE);
     int error = pack(&whole, &o);
     image_free(&whole);

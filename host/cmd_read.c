@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/cmd.h"
+#include "host/load.h"
 #include "host/report.h"
 #include "host/session.h"
 #include "image/file.h"
@@ -38,10 +39,10 @@ static int save(const struct session *session, const char *path)
 {
     char why[IMAGE_ERROR_SIZE];
     const struct caboose_report *r = caboose_job_report(session->fleet.members[0].job);
-    if (!image_write_raw(path, r->data, r->size, why))
-        return 0;
-    report_error("%s", why);
-    return EX_CANTCREAT;
+    int err = image_write_raw(path, r->data, r->size, why);
+    if (err)
+        report_error("%s", why);
+    return load_code(err, EX_CANTCREAT);
 }
 
 int cmd_read(const struct options *options)
@@ -49,15 +50,22 @@ int cmd_read(const struct options *options)
     struct session session;
     const char *path = options->args[0];
     const struct caboose_order order = session_order(options, CABOOSE_READ);
-    report_setup(options->quiet, strcmp(path, "-") == 0);
+    bool to_standard_output = strcmp(path, "-") == 0;
+    if (to_standard_output && options->json) {
+        report_error("read: standard output takes the memory or --json, not both");
+        return EX_USAGE;
+    }
+    report_setup(options->quiet || options->json, to_standard_output);
     int error = probe(path);
     if (!error)
         error = session_open(&session, options);
     if (error)
         return error;
-    error = session_run(&session, &order, success);
-    if (!error)
+    session_work(&session, &order);
+    if (!caboose_job_report(session.fleet.members[0].job)->error)
         error = save(&session, path);
+    if (!error)
+        error = session_tell(&session, success);
     session_close(&session);
     return error;
 }

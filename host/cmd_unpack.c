@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Takes a file apart: each part goes to a file of its own, with its address in the name. */
 #include "host/cmd.h"
+#include "host/json.h"
 #include "host/load.h"
 #include "host/pack_kinds.h"
 #include "host/report.h"
@@ -20,6 +21,7 @@ struct unpacking {
     const struct pack_kind *kind;
     char prefix[PATH_SIZE - 64];
     bool to_standard_output;
+    json_t *written; /* an object for each part */
 };
 
 /* By -o, else FILE's own name without its directory and ending. */
@@ -65,16 +67,19 @@ static int write_part(const struct unpacking *u, struct image_segment *s)
         report_error("%s is there already; --force writes over it, -o NAME writes elsewhere", path);
         return EX_CANTCREAT;
     }
-    if (image_make(&part, path, u->kind->format, &data, &size, why)) {
+    int err = image_make(&part, path, u->kind->format, &data, &size, why);
+    if (err) {
         report_error("%s", why);
-        return EX_DATAERR;
+        return load_code(err, EX_DATAERR);
     }
-    int err = image_write_raw(path, data, size, why);
+    err = image_write_raw(path, data, size, why);
     free(data);
     if (err) {
         report_error("%s", why);
-        return EX_CANTCREAT;
+        return load_code(err, EX_CANTCREAT);
     }
+    json_array_append_new(u->written, json_pack("{sosIsI}", "file", json_text(path), "address",
+                                          (json_int_t)s->addr, "size", (json_int_t)s->size));
     report_result("0x%08x-0x%08x  %u bytes  %s", s->addr, s->addr + s->size - 1, s->size, path);
     return 0;
 }
@@ -106,11 +111,19 @@ int cmd_unpack(const struct options *o)
             o->format);
         return EX_USAGE;
     }
-    report_setup(o->quiet, u.to_standard_output);
+    if (u.to_standard_output && o->json) {
+        report_error("unpack: standard output takes the file or --json, not both");
+        return EX_USAGE;
+    }
+    report_setup(o->quiet || o->json, u.to_standard_output);
     int error = load_image(&image, o);
     if (error)
         return error;
+    u.written = json_array();
     error = unpack(&u);
+    if (!error && o->json)
+        json_print(json_pack("{sbsO}", "ok", true, "parts", u.written));
+    json_decref(u.written);
     image_free(&image);
     return error;
 }

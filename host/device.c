@@ -39,6 +39,21 @@ bool device_is_dfuse(const struct device *device)
     return device->alt_count && device->alts[0].map.count && device->alts[0].text[0] == '@';
 }
 
+static const struct {
+    const char *name; /* what iProduct begins with */
+    unsigned habits;
+} habits[] = {
+    {"caboose", DEVICE_REWRITES | DEVICE_DOES_FIRST},
+};
+
+unsigned device_habits(const struct device *device)
+{
+    for (size_t i = 0; i < sizeof habits / sizeof habits[0]; i++)
+        if (strncmp(device->name, habits[i].name, strlen(habits[i].name)) == 0)
+            return habits[i].habits;
+    return 0;
+}
+
 static void put_range(uint64_t begin, uint64_t end, char *text, size_t size)
 {
     size_t used = strlen(text);

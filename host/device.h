@@ -13,6 +13,17 @@
 
 enum { DEVICE_ALTS = 16, DEVICE_TEXT = 384, DEVICE_TRANSFER_MAX = TRANSFER_MAX };
 
+/* What is known of a device by its name only. Whoever relies on one of these looks afterwards whether all is
+ * as it should be, and then does without. */
+enum device_habit {
+    /* What is written need not be erased before: it does that by itself where it must, keeps the rest of
+     * the sector, and leaves alone what is right already. */
+    DEVICE_REWRITES = 1,
+    /* The work is done before GETSTATUS is answered: dfuDNBUSY without a time to wait is said for the sake
+     * of other hosts. */
+    DEVICE_DOES_FIRST = 2,
+};
+
 struct device_alt { /* an alternate setting: one memory */
     uint8_t number;
     char text[DEVICE_TEXT]; /* iInterface, UTF-8 */
@@ -46,6 +57,9 @@ bool device_is_dfuse(const struct device *device);
 
 /* The ranges of memory that have all flags, as text for people: "0x08000000-0x0800c7ff (50 KiB)". */
 void device_ranges(const struct device *device, uint8_t flags, char *text, size_t size);
+
+/* The habits of this one: enum device_habit, or 0. */
+unsigned device_habits(const struct device *device);
 
 /* The first address with all flags; false if there is none. */
 bool device_first(const struct device *device, uint8_t flags, uint32_t *addr);

@@ -2,6 +2,7 @@
 #include "host/dfu_util.h"
 #include "core/dfu.h"
 #include "host/dfu_util_parts.h"
+#include "host/load.h"
 #include "image/file.h"
 
 #include <errno.h>
@@ -16,10 +17,8 @@
 #include <unistd.h>
 
 enum {
-    WAIT_STEP_MS = 20,    /* -w */
-    DETACH_STEP_MS = 100, /* looking for a device that comes back */
-    DETACH_S = 5,
-    BAR = 25, /* characters */
+    WAIT_STEP_MS = 20, /* -w */
+    BAR = 25,          /* characters */
 };
 
 void dfu_util_say(const char *format, ...)
@@ -78,9 +77,9 @@ static const struct {
     {"version",       'V', NULL,                 "the version"},
     {"verbose",       'v', NULL,                 "say more; twice: still more"},
     {"list",          'l', NULL,                 "list the DFU devices that there are"},
-    {"detach",        'e', NULL,                 "switch a device from run-time to DFU mode, and no more"},
+    {"detach",        'e', NULL,                 "switch from run-time to DFU mode, no more"},
     {"detach-delay",  'E', "SECONDS",            "how long to wait for it to come back (5)"},
-    {"device",        'd', "VID:PID[,VID:PID]",  "ids in run-time mode, and in DFU mode; * any, - none"},
+    {"device",        'd', "VID:PID[,VID:PID]",  "in run-time, in DFU mode; * any, - none"},
     {"devnum",        'n', "NUMBER",             "the device of this number in -l"},
     {"path",          'p', "BUS-PORT[.PORT]…",   "the device that is plugged in there"},
     {"cfg",           'c', "NUMBER",             "configuration (only to select)"},
@@ -90,10 +89,10 @@ static const struct {
     {"serial",        'S', "TEXT[,TEXT]",        "serial number, and in DFU mode"},
     {"alt",           'a', "NUMBER or NAME",     "alternate setting: a memory"},
     {"altsetting",    'a', NULL,                 NULL},
-    {"transfer-size", 't', "BYTES",              "per USB transfer, instead of what the device says"},
+    {"transfer-size", 't', "BYTES",              "per USB transfer; else as the device says"},
     {"upload",        'U', "FILE",               "read the device's memory into a new file"},
-    {"upload-size",   'Z', "BYTES",              "how much that will be (for the progress bar)"},
-    {"download",      'D', "FILE",               "write a file into the device: raw, .dfu, ELF, HEX; - is stdin"},
+    {"upload-size",   'Z', "BYTES",              "how much that will be, for the bar"},
+    {"download",      'D', "FILE",               "write a file of any kind; - is stdin"},
     {"reset",         'R', NULL,                 "reset the device's port at the end"},
     {"wait",          'w', NULL,                 "wait for the device to be plugged in"},
     {"dfuse-address", 's', "[ADDRESS][:WORD]…",  "where to write or read, and of DfuSe:"},
@@ -104,12 +103,12 @@ static const struct {
 enum { TABLE = sizeof table / sizeof table[0] };
 
 static const char *const words[][2] = {
-    {"leave",      "start the program"                                                },
-    {"mass-erase", "erase everything first (needs force)"                             },
-    {"unprotect",  "remove the read protection, which erases everything (needs force)"},
-    {"will-reset", "the device resets itself at the last write"                       },
-    {"force",      "do what looks wrong"                                              },
-    {"BYTES",      "how much to upload"                                               },
+    {"leave",      "start the program"                                },
+    {"mass-erase", "erase everything first (needs force)"             },
+    {"unprotect",  "remove the protection and erase all (needs force)"},
+    {"will-reset", "the device resets itself at the last write"       },
+    {"force",      "do what looks wrong"                              },
+    {"BYTES",      "how much to upload"                               },
 };
 
 static void help(void)
@@ -125,7 +124,7 @@ static void help(void)
             table[i].argument ? table[i].argument : "");
         fprintf(stderr, "%*s%s\n", n < 38 ? 38 - n : 1, "", table[i].help);
         for (size_t w = 0; table[i].letter == 's' && w < sizeof words / sizeof words[0]; w++)
-            fprintf(stderr, "%*s:%-11s %s\n", 26, "", words[w][0], words[w][1]);
+            fprintf(stderr, "%*s:%-10s %s\n", 12, "", words[w][0], words[w][1]);
     }
 }
 
@@ -400,15 +399,16 @@ static int load(struct dfu_util_options *o, struct image *image)
     char why[IMAGE_ERROR_SIZE];
     uint8_t *data;
     size_t size;
-    if (image_load(o->file, &data, &size, why)) {
+    int err = image_load(o->file, &data, &size, why);
+    if (err) {
         dfu_util_say("Could not open file %s for reading: %s", o->file, why);
-        return EX_NOINPUT;
+        return load_code(err, EX_NOINPUT);
     }
-    int error = image_parse(image, o->file, data, size, o->address, why);
+    err = image_parse(image, o->file, data, size, o->address, why);
     free(data);
-    if (error) {
+    if (err) {
         dfu_util_say("%s", why);
-        return EX_DATAERR;
+        return load_code(err, EX_DATAERR);
     }
     /* Ids that the command line leaves open are those of the file. */
     if (o->runtime.vendor == DFU_UTIL_ANY && image->vendor != IMAGE_ANY_ID)
@@ -555,7 +555,7 @@ static void describe(const struct dfu_util_alt *a, bool verbose)
 /* --- from run-time to DFU mode ------------------------------------------------------------------ */
 
 /* Asks the application to give way to the bootloader. *is_dfu: that is what answered. */
-static int detach(struct run *r, bool *is_dfu)
+static int give_way(struct run *r, bool *is_dfu)
 {
     struct dfu_util_wire *w = &r->wire;
     uint8_t setup[USB_SETUP_SIZE] = {USB_INTERFACE, USB_SET_INTERFACE, 0, 0, w->interface};
@@ -582,15 +582,12 @@ static int detach(struct run *r, bool *is_dfu)
         return 0;
     }
     printf("Device really in Run-Time Mode, send DFU detach request...\n");
-    if (wire_request(w, DFU_DETACH, DFU_UTIL_DETACH_MS, NULL, 0) < 0)
+    bool by_itself = w->attributes & DFU_WILL_DETACH;
+    error = detach(r->link, w->interface, w->attributes);
+    if (error && by_itself)
         dfu_util_say("error detaching");
-    if (w->attributes & DFU_WILL_DETACH) {
-        printf("Device will detach and reattach...\n");
-        return 0;
-    }
-    printf("Resetting USB...\n");
-    error = link_reset(r->link);
-    if (error >= 0 || error == TRANSFER_GONE)
+    printf(by_itself ? "Device will detach and reattach...\n" : "Resetting USB...\n");
+    if (!error || by_itself)
         return 0;
     dfu_util_say("error resetting after detach: %s", wire_error(error));
     return EX_IOERR;
@@ -710,7 +707,7 @@ static int work(struct run *r)
     case DFU_UTIL_DOWNLOAD:
         return download(r);
     case DFU_UTIL_DETACH:
-        if (wire_request(&r->wire, DFU_DETACH, DFU_UTIL_DETACH_MS, NULL, 0) < 0)
+        if (wire_request(&r->wire, DFU_DETACH, DETACH_MS, NULL, 0) < 0)
             dfu_util_say("can't detach (it is in DFU mode already; -s :leave starts its program)");
         return 0;
     case DFU_UTIL_NOTHING:
@@ -732,7 +729,7 @@ static int converse(struct run *r)
     describe(&r->list.alts[0], r->options.verbose);
     if (!r->list.alts[0].dfu_mode) {
         r->given = (struct dfu_util_ids){r->list.alts[0].vendor, r->list.alts[0].product};
-        error = detach(r, &is_dfu);
+        error = give_way(r, &is_dfu);
         if (error || (!is_dfu && r->options.mode == DFU_UTIL_DETACH))
             return error;
         if (!is_dfu)

@@ -2,6 +2,8 @@
 /* Which DFU devices there are, and which of them the options mean. */
 #include "core/dfu.h"
 #include "host/dfu_util_parts.h"
+#include "host/report.h"
+#include "host/udev.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,7 +124,7 @@ static void add(struct dfu_util_list *list, const struct dfu_util_alt *alt)
 {
     list->alts = realloc(list->alts, (list->count + 1) * sizeof *list->alts);
     if (!list->alts)
-        abort();
+        report_no_memory();
     /* dfu-util lists what was found last first, and scripts take the first line. */
     memmove(list->alts + 1, list->alts, list->count * sizeof *list->alts);
     list->alts[0] = *alt;
@@ -201,16 +203,14 @@ static bool might_match(const struct dfu_util_options *o, const struct link_devi
 }
 
 /* Other programs look for the first sentence. */
-static void complain(const struct link_device *where, int error)
+static void complain(const struct link *link, const struct link_device *where, int error)
 {
     dfu_util_say("Cannot open DFU device %04x:%04x found on devnum %u (%s)", where->vendor,
         where->product, where->number, wire_error(error));
+    if (link_why(link)[0])
+        dfu_util_say("%s", link_why(link));
     if (error == TRANSFER_DENIED)
-        dfu_util_say("no permission: put the line\n"
-                     "    SUBSYSTEM==\"usb\", ATTR{idVendor}==\"%04x\", "
-                     "ATTR{idProduct}==\"%04x\", TAG+=\"uaccess\"\n"
-                     "into /etc/udev/rules.d/60-dfu.rules and plug the device in again",
-            where->vendor, where->product);
+        udev_advise(stderr, where->vendor, where->product);
 }
 
 int dfu_util_find(
@@ -230,7 +230,7 @@ int dfu_util_find(
         int error = link_open(link, &devices[i]);
         if (error) {
             if (!options->silent)
-                complain(&devices[i], error);
+                complain(link, &devices[i], error);
             continue;
         }
         take_device(&s);

@@ -5,6 +5,7 @@
 #define HOST_DFU_UTIL_PARTS_H
 
 #include "core/memory_map.h"
+#include "host/detach.h"
 #include "host/link.h"
 #include "image/image.h"
 
@@ -85,8 +86,6 @@ enum dfu_util_command {
     DFU_UTIL_MASS_ERASE,
     DFU_UTIL_READ_UNPROTECT,
 };
-
-enum { DFU_UTIL_DETACH_MS = 1000 }; /* wValue of DFU_DETACH */
 
 /* One request of the DFU class: the count of bytes or enum transfer_error. */
 int wire_request(

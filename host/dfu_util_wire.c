@@ -424,7 +424,7 @@ int wire_leave(struct dfu_util_wire *wire)
 
 int wire_reset(struct dfu_util_wire *wire)
 {
-    int error = wire_request(wire, DFU_DETACH, DFU_UTIL_DETACH_MS, NULL, 0);
+    int error = wire_request(wire, DFU_DETACH, DETACH_MS, NULL, 0);
     if (error < 0 && !wire->left)
         dfu_util_say("can't detach");
     printf("Resetting USB to switch back to Run-Time mode\n");

@@ -4,7 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROW = 64, BAR = 32 };
+enum { COLUMNS = 80, ROW = 64, BAR = 22 };
+
+void draw_text(const char *label, int indent, const char *text)
+{
+    int column = printf("%-*s", indent - 1, label);
+    while (*text) {
+        int word = (int)strcspn(text, " ");
+        if (column >= indent && column + 1 + word > COLUMNS)
+            column = printf("\n%*s", indent - 1, "") - 1;
+        column += printf(" %.*s", word, text);
+        text += word + (text[word] == ' ');
+    }
+    putchar('\n');
+}
 
 static void put_size(uint64_t size, char text[32])
 {
@@ -77,7 +90,8 @@ static void draw_pages(const struct plan *plan)
         putchar(letter_of(&plan->pages[i]));
     }
     if (plan->page_count)
-        puts("\n    (. right already   w blank, is written   E is erased and written)");
+        printf("\n    (. right already   E is erased and written\n     w is written%s)\n",
+            plan->habits & DEVICE_REWRITES ? ", the board erases what it must" : ": blank");
 }
 
 /* The bytes of partly covered sectors that are nobody's business, and what becomes of them. */

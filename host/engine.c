@@ -211,9 +211,15 @@ static bool take_status(struct engine *e, int result)
     return true;
 }
 
-/* Waits as long as the device asks for, at least 1 ms, and never past the bound. */
+/* Waits as long as the device asks for and never past the bound. One that names no time is asked again at
+ * once, mostly it has done the work before it answered; but no more often than once in 1 ms from then on. */
 static void pause_or_give_up(struct engine *e, uint32_t bound_ms)
 {
+    if (poll_ms(e) == 0 && !e->again) {
+        e->again = true;
+        ask_status(e, STATUS_MS);
+        return;
+    }
     uint32_t left = e->waited_ms < bound_ms ? bound_ms - e->waited_ms : 0;
     uint32_t ms = poll_ms(e) ? poll_ms(e) : 1;
     if (left == 0) {
@@ -389,6 +395,19 @@ static bool kicked_status(struct engine *e)
     return true;
 }
 
+/* Only after a block: what comes next, another download, is refused by a device that is busy after all. */
+static bool said_for_others(const struct engine *e)
+{
+    return e->plan->habits & DEVICE_DOES_FIRST && task_of(e)->data && poll_ms(e) == 0 &&
+           e->state == DFU_DNBUSY && e->waited_ms == 0;
+}
+
+static void block_done(struct engine *e)
+{
+    e->state = DFU_DNLOAD_IDLE;
+    task_done(e);
+}
+
 static void dnload_status(struct engine *e)
 {
     if (kicked_status(e))
@@ -408,6 +427,8 @@ static void dnload_status(struct engine *e)
         ask_pause(e, F405_MASS_MS);
     else if (busy && wants_kick(e))
         kick(e);
+    else if (busy && said_for_others(e))
+        block_done(e);
     else if (busy)
         pause_or_give_up(e, task_of(e)->busy_ms);
     else if (e->state == DFU_DNLOAD_IDLE || e->state == DFU_IDLE)
@@ -468,6 +489,35 @@ static void compare(struct engine *e, const struct plan_step *step, uint32_t siz
         }
 }
 
+static bool is_blank(const uint8_t *data, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (data[i] != 0xFF)
+            return false;
+    return true;
+}
+
+/* READ with data: is it what is wanted, or, where an erase can be saved, blank? Whatever else it is comes to
+ * the same. */
+static void look_at(struct engine *e, const struct plan_step *step)
+{
+    bool same = memcmp(e->buffer, step->data, step->size) == 0;
+    if (same || (!(e->plan->habits & DEVICE_REWRITES) && is_blank(e->buffer, step->size))) {
+        e->others = 0;
+        return;
+    }
+    e->others++;
+    e->other = step->unit;
+}
+
+/* A look after which nothing would be known that matters. */
+static bool is_needless(const struct engine *e, const struct plan_step *step)
+{
+    uint32_t enough = e->plan->lookahead;
+    return step->kind == STEP_READ && step->data && e->others &&
+           (step->unit == e->other || (enough && e->others >= enough));
+}
+
 /* Erased memory is all ones, on some chips all zeros. */
 static void check_blank(struct engine *e, uint32_t size)
 {
@@ -501,6 +551,8 @@ static void upload_done(struct engine *e, uint32_t size)
         compare(e, step, size);
     else
         memcpy(step->into, e->buffer, size);
+    if (step->kind == STEP_READ && step->data)
+        look_at(e, step);
     if (size < step->size) /* the end of its memory: nothing more to ask for */
         e->step = e->plan->count;
     if (e->failure == ENGINE_OK)
@@ -919,6 +971,8 @@ static bool next_step(struct engine *e)
     if (e->inspected)
         return inspect_next(e);
     account(e);
+    while (e->step < e->plan->count && is_needless(e, &e->plan->steps[e->step]))
+        e->done += e->plan->steps[e->step++].size;
     if (e->step == e->plan->count)
         return close_run(e);
     e->current = e->step;
@@ -935,7 +989,7 @@ static bool next_step(struct engine *e)
 static void begin_task(struct engine *e)
 {
     e->tries = 0;
-    e->refused = e->kicked = false;
+    e->refused = e->kicked = e->again = false;
     e->waited_ms = 0;
     task_table[task_of(e)->kind].begin(e);
 }

@@ -100,9 +100,12 @@ struct engine {
     uint8_t tries;      /* of this task: repetitions that must end */
     bool refused;       /* of this task: the request was STALLed */
     uint32_t waited_ms; /* of this task */
+    bool again;         /* of this task: a busy device that names no time was asked again at once */
     bool kicked;        /* of this task: CLRSTATUS was sent to end a busy that does not end */
     int alt;            /* selected; -1: none yet */
-    bool based;         /* the device's address pointer is known: base, */
+    uint32_t others; /* units in a row, of those that were looked at, that hold something else … */
+    uint32_t other;  /* … and the last one of these */
+    bool based;      /* the device's address pointer is known: base, */
     uint32_t base;
     uint32_t next_block; /* and the next block of counting */
     uint16_t language;   /* wIndex for strings */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/fleet.h"
+#include "host/report.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -187,7 +188,7 @@ void fleet_run(struct fleet *fleet)
 {
     struct pollfd *fds = calloc(fleet->count * LINK_DESCRIPTORS + 1, sizeof *fds);
     if (!fds)
-        abort();
+        report_no_memory();
     while (advance_all(fleet))
         pause_all(fleet, fds);
     free(fds);

@@ -15,7 +15,8 @@ struct fleet_member {
     struct link *link; /* with its device open */
     struct link_device where;
     const char *server; /* NULL: this computer */
-    char serial[DEVICE_TEXT];
+    struct device
+        board; /* what it said of itself when it was found; dfu is false: nothing is known */
     struct caboose_job *job;
 
     enum fleet_activity activity;

@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/json.h"
+#include "host/report.h"
 
-#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* Text from a device may be anything; what is not UTF-8 is left out. */
-static json_t *text_json(const char *text)
+json_t *json_text(const char *text)
 {
     json_t *value = json_string(text);
-    return value ? value : json_string("");
+    if (value)
+        return value;
+    char *plain = strdup(text);
+    for (char *p = plain; p && *p; p++)
+        if (*p & 0x80)
+            *p = '?';
+    value = json_string(plain);
+    free(plain);
+    return value;
 }
 
 static void set_text(json_t *object, const char *key, const char *text)
 {
-    json_object_set_new(object, key, text_json(text));
+    json_object_set_new(object, key, json_text(text));
 }
 
 static void set_number(json_t *object, const char *key, uint64_t value)
@@ -33,11 +42,40 @@ static void set_id(json_t *object, const char *key, uint16_t id)
     set_text(object, key, text);
 }
 
-static void print(json_t *all)
+/* --- printing ------------------------------------------------------------------------------------ */
+
+static bool printed;
+
+static void *allocate(size_t size)
 {
-    json_dumpf(all, stdout, JSON_INDENT(2));
+    void *memory = malloc(size);
+    if (!memory)
+        report_no_memory();
+    return memory;
+}
+
+void json_setup(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+void json_print(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
     putchar('\n');
-    json_decref(all);
+    json_decref(value);
+    printed = true;
+}
+
+void json_print_failure(int code, bool in_array)
+{
+    if (printed)
+        return;
+    json_t *one = json_object();
+    set_bool(one, "ok", false);
+    set_number(one, "exit", (uint64_t)code);
+    set_text(one, "message", report_last_error());
+    json_print(in_array ? json_pack("[o]", one) : one);
 }
 
 /* --- boards -------------------------------------------------------------------------------------- */
@@ -99,21 +137,43 @@ static json_t *board_json(const struct session_seen *s)
     if (s->server)
         set_text(board, "server", s->server);
     set_text(board, "mode", s->error ? "unknown" : s->device.runtime ? "application" : "dfu");
-    if (!s->error)
+    if (s->error)
+        set_text(board, "message", s->why);
+    else
         set_device(board, &s->device);
     return board;
 }
 
-void json_print_info(const struct fleet_member *m)
+static json_t *protection_json(const struct protection *p)
+{
+    static const char *const reading[] = {[PROTECTION_OFF] = "allowed",
+        [PROTECTION_ON] = "protected",
+        [PROTECTION_FOR_EVER] = "protected for ever"};
+    json_t *all = json_object(), *ranges = json_array();
+    for (size_t i = 0; i < p->count; i++) {
+        json_t *one = json_object();
+        set_number(one, "address", p->ranges[i].begin);
+        set_number(one, "size", p->ranges[i].end - p->ranges[i].begin);
+        json_array_append_new(ranges, one);
+    }
+    set_text(all, "reading", reading[p->reading]);
+    json_object_set_new(all, "writeProtected", ranges);
+    return all;
+}
+
+void json_print_info(const struct fleet_member *m, const struct protection *protection)
 {
     const struct caboose_report *r = caboose_job_report(m->job);
     json_t *board = where_json(&m->where);
+    set_bool(board, "ok", true);
     set_device(board, &r->board);
     if (r->found) {
         set_text(board, "state", caboose_state_name(r->found_state));
         set_number(board, "bStatus", r->found_status);
     }
     set_bool(board, "readable", !r->unreadable);
+    json_object_set_new(
+        board, "protection", protection ? protection_json(protection) : json_null());
     if (r->has_program) {
         json_t *program = json_object();
         set_number(program, "address", r->addr);
@@ -123,7 +183,7 @@ void json_print_info(const struct fleet_member *m)
         set_text(program, "message", r->message);
         json_object_set_new(board, "program", program);
     }
-    print(board);
+    json_print(board);
 }
 
 void json_print_boards(const struct session_seen *seen, int count)
@@ -131,7 +191,7 @@ void json_print_boards(const struct session_seen *seen, int count)
     json_t *all = json_array();
     for (int i = 0; i < count; i++)
         json_array_append_new(all, board_json(&seen[i]));
-    print(all);
+    json_print(all);
 }
 
 /* --- results ------------------------------------------------------------------------------------- */
@@ -189,7 +249,7 @@ static json_t *result_json(
         success(r, text, sizeof text);
     if (m->server)
         set_text(one, "server", m->server);
-    set_text(one, "serial", m->serial);
+    set_text(one, "serial", m->board.serial);
     set_bool(one, "ok", r->error == CABOOSE_OK);
     set_text(one, "error", error_name(r->error));
     set_number(one, "exit", (uint64_t)code(r->error));
@@ -207,5 +267,5 @@ void json_print_results(
     json_t *all = json_array();
     for (size_t i = 0; i < fleet->count; i++)
         json_array_append_new(all, result_json(&fleet->members[i], success, code));
-    print(all);
+    json_print(all);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/dfu.h"
 #include "host/link.h"
+#include "host/report.h"
 
 #include <libusb-1.0/libusb.h>
 #include <stdio.h>
@@ -38,12 +39,13 @@ static int translate(int error)
         return TRANSFER_DENIED;
     case LIBUSB_ERROR_BUSY:
         return TRANSFER_BUSY;
+    case LIBUSB_ERROR_NO_MEM:
+        report_no_memory();
     case LIBUSB_SUCCESS:
     case LIBUSB_ERROR_IO:
     case LIBUSB_ERROR_INVALID_PARAM:
     case LIBUSB_ERROR_OVERFLOW:
     case LIBUSB_ERROR_INTERRUPTED:
-    case LIBUSB_ERROR_NO_MEM:
     case LIBUSB_ERROR_NOT_SUPPORTED:
     case LIBUSB_ERROR_OTHER:
         break;
@@ -70,9 +72,11 @@ static int complain_open(struct libusb_link *l, int error)
     else if (error == LIBUSB_ERROR_NOT_SUPPORTED)
         what = "its driver is not WinUSB; give it that one (with Zadig, https://zadig.akeo.ie) and "
                "plug it in again";
-    if (!what)
-        return complain(l, "cannot open the board", error);
-    snprintf(l->link.why, sizeof l->link.why, "%s", what);
+    if (what)
+        snprintf(l->link.why, sizeof l->link.why, "%s", what);
+    else
+        snprintf(l->link.why, sizeof l->link.why,
+            "it cannot be opened (%s); unplug it and plug it in again", libusb_strerror(error));
     return translate(error);
 }
 
@@ -131,10 +135,12 @@ static int list(struct link *link, struct link_device **devices)
     if (count < 0)
         return complain(l, "cannot list USB devices", (int)count);
     *devices = calloc((size_t)count + 1, sizeof **devices);
-    for (ssize_t i = 0; *devices && i < count; i++)
+    if (!*devices)
+        report_no_memory();
+    for (ssize_t i = 0; i < count; i++)
         describe(all[i], &(*devices)[i]);
     libusb_free_device_list(all, 1);
-    return *devices ? (int)count : TRANSFER_IO;
+    return (int)count;
 }
 
 static void close_device(struct link *link)
@@ -303,7 +309,7 @@ struct link *link_libusb(void)
         list, open_device, submit, over, descriptors, reset, close_device, free_link};
     struct libusb_link *l = calloc(1, sizeof *l);
     if (!l || !(l->transfer = libusb_alloc_transfer(0)))
-        abort();
+        report_no_memory();
     l->link.table = &table;
     l->claimed = -1;
     return &l->link;

@@ -6,6 +6,7 @@
  */
 #include "core/dfu.h"
 #include "host/link.h"
+#include "host/report.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -163,6 +164,8 @@ static int dial(struct usbip_link *l)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all;
     int error = getaddrinfo(l->host, l->port, &hints, &all);
+    if (error == EAI_MEMORY)
+        report_no_memory();
     if (error)
         return complain(l, -1, "cannot find %s port %s: %s", l->host, l->port, gai_strerror(error));
     int fd = -1;
@@ -231,7 +234,7 @@ static int receive_list(struct usbip_link *l, int fd, struct link_device **devic
             l->host, l->port, count);
     *devices = calloc(count + 1, sizeof **devices);
     if (!*devices)
-        abort();
+        report_no_memory();
     for (uint32_t i = 0; i < count && !error; i++)
         error = receive_device(fd, &(*devices)[i]);
     return error ? error : (int)count;
@@ -508,7 +511,7 @@ struct link *link_usbip(const char *server)
         list, open_device, begin, over, descriptors, reset, close_device, free_link};
     struct usbip_link *l = calloc(1, sizeof *l);
     if (!l)
-        abort();
+        report_no_memory();
     l->link.table = &table;
     l->fd = -1;
     split(l, server);

@@ -2,8 +2,10 @@
 /* caboose: flashes any DfuSe device. Exit codes are those of sysexits.h. */
 #include "host/commands.h"
 #include "host/dfu_util.h"
+#include "host/json.h"
 #include "host/report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -61,25 +63,33 @@ static int run(const struct command *command, int argc, char **argv)
 {
     struct options options;
     int error = options_parse(&options, command->name, command->letters, argc, argv);
-    if (error)
-        return error;
-    if (options.help)
+    if (!error && options.help)
         return help_one(command);
-    if (options.arg_count < command->least || options.arg_count > command->most) {
+    if (!error && (options.arg_count < command->least || options.arg_count > command->most)) {
         report_error("usage: caboose %s [OPTIONS] %s (see caboose help %s)", command->name,
             command->arguments, command->name);
-        return EX_USAGE;
+        error = EX_USAGE;
     }
-    report_setup(options.quiet || options.json, false);
-    return command->run(&options);
+    if (!error) {
+        report_setup(options.quiet || options.json, false);
+        error = command->run(&options);
+    }
+    if (error && options.json)
+        json_print_failure(error, options.json_array);
+    return error;
 }
 
-int main(int argc, char **argv)
+/* A full disk is told, however late the C library comes upon it. */
+static int finish(int code)
 {
-    if (argc > 0 && dfu_util_is(argv[0]))
-        return dfu_util(argc, argv);
-    if (argc > 1 && strcmp(argv[1], "dfu-util") == 0)
-        return dfu_util(argc - 1, argv + 1);
+    if (!fflush(stdout) && !ferror(stdout))
+        return code;
+    report_error("cannot write standard output: %s", strerror(errno));
+    return code ? code : EX_CANTCREAT;
+}
+
+static int act(int argc, char **argv)
+{
     if (argc < 2) {
         help_all();
         return EX_USAGE;
@@ -93,4 +103,14 @@ int main(int argc, char **argv)
         return help(argc - 1, argv + 1);
     const struct command *command = find(argv[1]);
     return command ? run(command, argc - 1, argv + 1) : complain_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 0 && dfu_util_is(argv[0]))
+        return dfu_util(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "dfu-util") == 0)
+        return dfu_util(argc - 1, argv + 1);
+    json_setup();
+    return finish(act(argc, argv));
 }

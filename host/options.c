@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/options.h"
 #include "host/report.h"
+#include "image/uf2.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -33,7 +34,8 @@ static const struct row {
     {'o', 'o', "output",    "FILE",        "where to write; - is standard output"},
     {'t', 0,   "format",    "KIND",        "of what is made: dfu hex srec uf2 raw suffix"},
     {'y', 0,   "family",    "NAME",        "the chip that a UF2 file is for, as STM32F1"},
-    {'j', 0,   "json",      NULL,          "for programs to read"},
+    {'j', 0,   "json",      NULL,          "for programs to read: an array"},
+    {'J', 0,   "json",      NULL,          "for programs to read: an object"},
     {'q', 'q', "quiet",     NULL,          "say nothing but errors"},
     {'h', 'h', "help",      NULL,          "this help"},
 };
@@ -195,9 +197,12 @@ static bool take(struct options *o, int id, const char *argument)
         o->format = argument;
         return true;
     case 'y':
-        o->family = argument;
-        return true;
+        o->family = uf2_family(argument);
+        return o->family || (options_address(argument, &o->family) && o->family);
     case 'j':
+        o->json = o->json_array = true;
+        return true;
+    case 'J':
         o->json = true;
         return true;
     case 'q':
@@ -222,7 +227,10 @@ static int complain_argument(const char *command, int id, const char *argument)
     const struct row *row = row_of(id);
     if (!row)
         return EX_USAGE;
-    const char *hint = id == 'A' ? "an address is hexadecimal: 0x08000000" : "see caboose help";
+    const char *hint = id == 'A' ? "an address is hexadecimal: 0x08000000"
+                       : id == 'y'
+                           ? "give a UF2 family's name, as STM32F1, or its number, as 0x5ee21072"
+                           : "see caboose help";
     report_error("%s: --%s %s is not %s; %s", command, row->name, argument, row->argument, hint);
     return EX_USAGE;
 }

@@ -21,12 +21,13 @@ struct options {
     int alt;             /* OPTIONS_ANY */
     bool has_address;
     uint32_t address, size; /* size 0: not given */
-    bool no_verify, no_leave, rewrite, force, quiet, json, help;
+    bool no_verify, no_leave, rewrite, force, quiet, json, json_array, help;
     bool all, dry_run, wait;
-    int wait_s;                  /* OPTIONS_FOREVER */
-    const char *output;          /* NULL: none */
-    const char *format, *family; /* of pack and unpack; NULL: not given */
-    char **args;                 /* what is left, arg_count of them */
+    int wait_s;         /* OPTIONS_FOREVER */
+    const char *output; /* NULL: none */
+    const char *format; /* of pack and unpack; NULL: not given */
+    uint32_t family;    /* of a UF2 file; 0: not given */
+    char **args;        /* what is left, arg_count of them */
     int arg_count;
 };
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/pack_kinds.h"
-#include "host/options.h"
-#include "image/uf2.h"
 
 #include <string.h>
 #include <strings.h>
@@ -35,10 +33,4 @@ const struct pack_kind *pack_kind_of_file(const char *path)
             if (strcasecmp(kinds[i].endings[k], dot) == 0)
                 return &kinds[i];
     return &kinds[0];
-}
-
-bool pack_family(const char *text, uint32_t *family)
-{
-    *family = uf2_family(text);
-    return *family || (options_address(text, family) && *family);
 }

@@ -18,7 +18,4 @@ const struct pack_kind *pack_kind_named(const char *name);
 /* "firmware.s37" is "srec"; what ends otherwise is "dfu". */
 const struct pack_kind *pack_kind_of_file(const char *path);
 
-/* "STM32F1" or "0x5ee21072"; false if it is neither. */
-bool pack_family(const char *text, uint32_t *family);
-
 #endif

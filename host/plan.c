@@ -17,6 +17,12 @@ __attribute__((format(printf, 2, 3))) static int complain(
     return -1;
 }
 
+static int complain_memory(char why[PLAN_ERROR_SIZE])
+{
+    complain(why, "this computer's memory is full; end other programs and try again");
+    return PLAN_NO_MEMORY;
+}
+
 /* Room for one more element in *array of count, which is as large as the next power of two. A lack of
  * memory is remembered and told at the end, so that it needs no attention in between. */
 static bool grow(struct plan *plan, void *array, size_t count, size_t size)
@@ -56,7 +62,7 @@ static void *own(struct plan *plan, size_t size)
 static int finish(struct plan *plan, int err, char why[PLAN_ERROR_SIZE])
 {
     if (!err && plan->failed)
-        err = complain(why, "out of memory");
+        err = complain_memory(why);
     if (err)
         plan_free(plan);
     return err;
@@ -334,9 +340,22 @@ static void skip_blank_blocks(struct span *span, uint32_t at, uint32_t end, uint
     }
 }
 
+/* What the image leaves of an erased page is written back. */
+static void keep_rest(struct span *span, struct plan_page *page)
+{
+    uint32_t at = page->addr - span->addr, end = at + page->size, gap = at;
+    for (uint32_t i = at; i < end; i++)
+        if (span->marks[i] & MARK_IMAGE) {
+            page->kept += keep_gap(span, gap, i);
+            gap = i + 1;
+        }
+    page->kept += keep_gap(span, gap, end);
+    join_words(span, at, end);
+}
+
 /* Decides about one sector: [at, at + size) of the span. */
 static struct plan_page judge(struct span *span, const struct memory_sector *sector, uint32_t at,
-    const struct device *device, const struct plan_options *options)
+    const struct plan *plan, const struct device *device, const struct plan_options *options)
 {
     struct plan_page page = {.addr = sector->addr, .size = sector->size, .alt = span->alt->number};
     uint32_t end = at + sector->size;
@@ -347,17 +366,14 @@ static struct plan_page judge(struct span *span, const struct memory_sector *sec
         return page;
     bool blank = known && !options->distrust_blank && is_blank(span->holds + at, sector->size);
     page.write = true;
-    page.erase = sector->flags & MEMORY_ERASE && !blank;
+    page.erase = sector->flags & MEMORY_ERASE && !blank && !(plan->habits & DEVICE_REWRITES);
     page.lost = page.erase && !span->holds ? sector->size - page.covered : 0;
-    uint32_t gap = at;
     for (uint32_t i = at; i < end; i++)
-        if (span->marks[i] & MARK_IMAGE) {
-            page.kept += page.erase ? keep_gap(span, gap, i) : 0;
+        if (span->marks[i] & MARK_IMAGE)
             span->marks[i] |= MARK_WRITE;
-            gap = i + 1;
-        }
-    page.kept += page.erase ? keep_gap(span, gap, end) : 0;
-    if (sector->flags & MEMORY_ERASE)
+    if (page.erase)
+        keep_rest(span, &page);
+    else if (sector->flags & MEMORY_ERASE)
         join_words(span, at, end);
     if (blank)
         skip_blank_blocks(span, at, end, device->transfer_size);
@@ -371,8 +387,24 @@ static void judge_span(struct plan *plan, struct span *span, const struct device
     for (uint32_t at = 0; at < span->size; at += sector.size) {
         memory_map_find(&span->alt->map, span->addr + at, &sector);
         if (grow(plan, &plan->pages, plan->page_count, sizeof *plan->pages))
-            plan->pages[plan->page_count++] = judge(span, &sector, at, device, options);
+            plan->pages[plan->page_count++] = judge(span, &sector, at, plan, device, options);
     }
+}
+
+/* A board that erases by itself is told of one erase: of what is written last, so that nothing but a finished
+ * download looks like one. */
+static void erase_last(struct plan *plan, size_t first_page, struct span *spans, size_t span_count)
+{
+    size_t page = plan->page_count, span = span_count;
+    while (page > first_page && !plan->pages[page - 1].write)
+        page--;
+    if (page == first_page)
+        return;
+    struct plan_page *last = &plan->pages[page - 1];
+    while (span > 1 && spans[span - 1].addr > last->addr)
+        span--;
+    last->erase = true;
+    keep_rest(&spans[span - 1], last);
 }
 
 /* Steps for the bytes of the span that have one of the marks. */
@@ -419,6 +451,12 @@ static bool can_read(const struct device *device, const struct span *span)
            memory_map_reach(&span->alt->map, span->addr, MEMORY_READ) - span->addr >= span->size;
 }
 
+/* Habits may turn out to be hearsay: only with a comparison at the end, and once. */
+static unsigned habits_for(const struct device *device, const struct plan_options *options)
+{
+    return options->verify && !options->rewrite ? device_habits(device) : 0;
+}
+
 /* All parts of one alternate setting: first all erases, then all writes, then all that is compared. */
 static void add_group(struct plan *plan, const struct device *device, const struct part *parts,
     size_t count, const struct plan_options *options)
@@ -432,6 +470,8 @@ static void add_group(struct plan *plan, const struct device *device, const stru
         spans[span_count] = make_span(plan, parts + i, n, end, options->contents);
         judge_span(plan, &spans[span_count++], device, options);
     }
+    if (plan->habits & DEVICE_REWRITES && !plan->failed)
+        erase_last(plan, first_page, spans, span_count);
     for (size_t i = first_page; i < plan->page_count; i++) {
         const struct plan_page *page = &plan->pages[i];
         changes |= page->write;
@@ -488,7 +528,7 @@ static int place_all(struct part **parts, const struct device *device, const str
     int err = check_map(device, why);
     *parts = calloc(image->count, sizeof **parts);
     if (!err && !*parts)
-        err = complain(why, "out of memory");
+        err = complain_memory(why);
     for (size_t i = 0; i < image->count && !err; i++)
         err = place(&(*parts)[i], device, &image->segments[i], alt, why);
     return err;
@@ -508,6 +548,7 @@ static int flash_dfuse(struct plan *plan, const struct device *device, const str
 {
     struct part *parts;
     int err = place_all(&parts, device, image, options->alt, why);
+    plan->habits = options->contents ? habits_for(device, options) : 0;
     for (size_t i = 0, n; i < image->count && !err; i += n) {
         n = group_size(parts + i, image->count - i);
         add_group(plan, device, parts + i, n, options);
@@ -554,7 +595,7 @@ static int flash_plain(struct plan *plan, const struct device *device, const str
     if (check_plain(device, image, why))
         return -1;
     begin_plain(plan, device, options->alt, &alt);
-    struct plan_step step = {STEP_WRITE, alt, false, 0, s->size, s->data, NULL};
+    struct plan_step step = {STEP_WRITE, alt, false, 0, s->size, s->data, NULL, 0};
     add_transfers(plan, size, step);
     add(plan, (struct plan_step){
                   .kind = STEP_LEAVE, .alt = alt, .addr = (s->size + size - 1) / size * size});
@@ -579,8 +620,8 @@ int plan_flash(struct plan *plan, const struct device *device, const struct imag
     return finish(plan, err, why);
 }
 
-/* Room for what is read, as an image; then the steps, as the segments do not move any more. */
-static void survey_spans(struct plan *plan, struct image *contents, const struct device *device,
+/* Room for what the board holds, as an image; before the steps, as segments move. */
+static void make_room(struct plan *plan, struct image *contents, const struct device *device,
     const struct part *parts, size_t count)
 {
     uint64_t end;
@@ -593,24 +634,102 @@ static void survey_spans(struct plan *plan, struct image *contents, const struct
                                                                 span.addr, room, span.size));
         free(room);
     }
-    for (size_t i = 0; i < contents->count; i++) {
-        const struct image_segment *s = &contents->segments[i];
-        add_transfers(plan, device->transfer_size,
-            (struct plan_step){STEP_READ, s->alt, false, s->addr, s->size, NULL, s->data});
+}
+
+/* What the image wants of [addr, addr + *size), as long as that is all of a sector or nothing (NULL: the
+ * image has not all of it); *size is cut to where that ends. */
+static const uint8_t *wanted_there(
+    const struct part *parts, size_t count, uint32_t addr, uint32_t *size)
+{
+    struct memory_sector sector;
+    const struct part *first = NULL;
+    for (uint32_t at = addr; at - addr < *size; at = sector.addr + sector.size) {
+        const struct part *whole = NULL;
+        memory_map_find(&parts[0].alt->map, at, &sector);
+        for (size_t i = 0; i < count && !whole; i++)
+            if (parts[i].segment->addr <= at &&
+                (uint64_t)at + sector.size <=
+                    (uint64_t)parts[i].segment->addr + parts[i].segment->size)
+                whole = &parts[i];
+        if (at == addr)
+            first = whole;
+        else if (whole != first)
+            *size = at - addr;
+    }
+    return first ? first->segment->data + (addr - first->segment->addr) : NULL;
+}
+
+/* What is not read afterwards holds something else than what is wanted, and is not blank. */
+static void presume(uint8_t *holds, const uint8_t *wanted, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        holds[i] = !wanted[i];
+}
+
+/* In a large sector one look may tell enough; to skip less than that would cost more than to read it. */
+enum { LARGE = 16 /* blocks */, LOOKS = 8, LOOKS_REWRITES = 2 };
+
+static void add_looks(
+    struct plan *plan, const struct device *device, const struct part *part, struct plan_step step)
+{
+    struct memory_sector sector;
+    size_t at = plan->count;
+    add_transfers(plan, device->transfer_size, step);
+    for (; at < plan->count; at++) {
+        struct plan_step *look = &plan->steps[at];
+        memory_map_find(&part->alt->map, look->addr, &sector);
+        look->unit = sector.size >= LARGE * device->transfer_size ? sector.addr : look->addr;
+    }
+}
+
+static void survey_span(struct plan *plan, const struct device *device, const struct part *parts,
+    size_t count, const struct image_segment *room, const struct plan_options *options)
+{
+    for (uint32_t at = 0, size; at < room->size; at += size) {
+        size = room->size - at;
+        const uint8_t *wanted = wanted_there(parts, count, room->addr + at, &size);
+        struct plan_step step = {.kind = STEP_READ,
+            .alt = room->alt,
+            .addr = room->addr + at,
+            .size = size,
+            .data = options->thorough ? NULL : wanted,
+            .into = room->data + at};
+        if (wanted)
+            presume(step.into, wanted, size);
+        if (step.data && !options->rewrite)
+            add_looks(plan, device, &parts[0], step);
+        else if (!wanted || !options->rewrite)
+            add_transfers(plan, device->transfer_size, step);
+    }
+}
+
+static void survey(struct plan *plan, struct image *contents, const struct device *device,
+    const struct part *parts, size_t count, const struct plan_options *options)
+{
+    uint64_t end;
+    size_t room = 0;
+    plan->habits = habits_for(device, options);
+    plan->lookahead = plan->habits & DEVICE_REWRITES ? LOOKS_REWRITES : LOOKS;
+    make_room(plan, contents, device, parts, count);
+    for (size_t i = 0, n; i < count && room < contents->count && !plan->failed; i += n) {
+        n = span_parts(parts + i, count - i, &end);
+        if (contents->segments[room].addr == sectors_begin(&parts[i]) &&
+            contents->segments[room].alt == parts[i].alt->number)
+            survey_span(plan, device, parts + i, n, &contents->segments[room++], options);
     }
 }
 
 int plan_survey(struct plan *plan, struct image *contents, const struct device *device,
-    const struct image *image, int alt, char why[PLAN_ERROR_SIZE])
+    const struct image *image, const struct plan_options *options, char why[PLAN_ERROR_SIZE])
 {
     struct part *parts;
     *plan = (struct plan){0};
     image_init(contents, IMAGE_RAW);
     if (!device_is_dfuse(device))
         return check_plain(device, image, why);
-    int err = place_all(&parts, device, image, alt, why);
+    int err = place_all(&parts, device, image, options->alt, why);
     if (!err)
-        survey_spans(plan, contents, device, parts, image->count);
+        survey(plan, contents, device, parts, image->count, options);
     free(parts);
     err = finish(plan, err, why);
     if (err)
@@ -636,7 +755,7 @@ static void read_plain(struct plan *plan, const struct device *device, int alt, 
     if (whole)
         *size = most < PLAIN_READ_MAX ? (uint32_t)most : PLAIN_READ_MAX;
     add_transfers(plan, device->transfer_size,
-        (struct plan_step){STEP_READ, number, whole, 0, *size, NULL, NULL});
+        (struct plan_step){STEP_READ, number, whole, 0, *size, NULL, NULL, 0});
 }
 
 int plan_read(struct plan *plan, const struct device *device, int alt_wanted, uint32_t addr,
@@ -667,7 +786,7 @@ int plan_read(struct plan *plan, const struct device *device, int alt_wanted, ui
     if (whole)
         *size = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     add_transfers(plan, device->transfer_size,
-        (struct plan_step){STEP_READ, alt->number, whole, addr, *size, NULL, NULL});
+        (struct plan_step){STEP_READ, alt->number, whole, addr, *size, NULL, NULL, 0});
     return finish(plan, 0, why);
 }
 
@@ -699,7 +818,7 @@ static int verify_segment(struct plan *plan, const struct device *device,
     if (memory_map_reach(&alt->map, s->addr, MEMORY_READ) - s->addr < s->size)
         return complain_outside(why, device, s->addr, MEMORY_READ, "readable that far");
     add_transfers(plan, device->transfer_size,
-        (struct plan_step){STEP_VERIFY, alt->number, false, s->addr, s->size, s->data, NULL});
+        (struct plan_step){STEP_VERIFY, alt->number, false, s->addr, s->size, s->data, NULL, 0});
     return 0;
 }
 
@@ -711,8 +830,8 @@ static int verify_plain(struct plan *plan, const struct device *device, const st
         return -1;
     begin_plain(plan, device, alt, &number);
     add_transfers(plan, device->transfer_size,
-        (struct plan_step){
-            STEP_VERIFY, number, false, 0, image->segments[0].size, image->segments[0].data, NULL});
+        (struct plan_step){STEP_VERIFY, number, false, 0, image->segments[0].size,
+            image->segments[0].data, NULL, 0});
     return finish(plan, 0, why);
 }
 

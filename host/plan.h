@@ -10,7 +10,8 @@
  *     … engine_run(&engine, &device, &plan) …
  *     plan_free(&plan);
  *
- * Every function starts with an empty plan and leaves an empty one behind when it fails.
+ * Every function starts with an empty plan and leaves an empty one behind when it fails: with -1, when what
+ * is wanted cannot be, or with PLAN_NO_MEMORY, when nothing need be wrong with it.
  */
 #ifndef HOST_PLAN_H
 #define HOST_PLAN_H
@@ -18,7 +19,7 @@
 #include "host/device.h"
 #include "image/image.h"
 
-enum { PLAN_ERROR_SIZE = 512, PLAN_ANY_ALT = -1 };
+enum { PLAN_ERROR_SIZE = 512, PLAN_ANY_ALT = -1, PLAN_NO_MEMORY = -2 };
 
 enum step_kind {
     STEP_ERASE,
@@ -37,8 +38,10 @@ struct plan_step {
     bool may_end; /* READ: memory may end earlier than the map says */
     uint32_t addr,
         size; /* ERASE: a sector; WRITE, VERIFY, READ: at most wTransferSize; LEAVE: the base */
-    const uint8_t *data; /* WRITE, VERIFY: the plan's or the image's */
+    const uint8_t *data; /* WRITE, VERIFY: the plan's or the image's; READ: NULL, or only a look is
+                          * taken: is it this, is it blank, or is it something else? */
     uint8_t *into;       /* READ: the caller's */
+    uint32_t unit; /* of looks: something else in one makes the others of the same unit needless */
 };
 
 /* A sector that the image touches, and what becomes of it. Neither erased nor written: it is right. */
@@ -58,9 +61,12 @@ struct plan {
     struct plan_page *pages;    /* FLASH: in the order of addresses, page_count of them */
     size_t page_count;
     bool unverifiable; /* verification was wanted, but the board cannot be read */
-    bool failed;       /* for lack of memory; no plan is handed out then */
-    bool plain;        /* DFU 1.1 without addresses: a step's addr is an offset in the file */
-    void **owned;      /* what steps point to, owned_count of them */
+    unsigned habits;   /* enum device_habit: those that it relies on; it verifies afterwards */
+    unsigned
+        lookahead; /* looks are over when so many units in a row hold something else; 0: never */
+    bool failed;   /* for lack of memory; no plan is handed out then */
+    bool plain;    /* DFU 1.1 without addresses: a step's addr is an offset in the file */
+    void **owned;  /* what steps point to, owned_count of them */
     size_t owned_count;
 };
 
@@ -70,20 +76,24 @@ struct plan_options {
     uint32_t start; /* LEAVE: the application's vector table */
     const struct image
         *contents;       /* what the board holds, as plan_survey() had it read; NULL: unknown */
-    bool rewrite;        /* erase and write what is right already, too */
+    bool thorough;       /* plan_survey(): look at all of it, so that the plan tells exactly */
+    bool rewrite;        /* erase and write what is right already, too; rely on no habits */
     bool distrust_blank; /* erase what reads as blank too: an erase may have been interrupted */
 };
 
 /* What to read before flashing, so that what is right already can be left alone and the rest of a
- * sector that the image covers partly can be preserved: every sector that the image touches. *contents
- * becomes an image with room for it, which the plan's run fills; the caller frees it after the plan.
- * A plan of no steps: nothing of it can be read. 0, or -1 and why, if the image does not fit the board. */
+ * sector that the image covers partly can be preserved. Of the latter all is read; at the others looks are
+ * taken, until it shows that the board holds another program, and none to rewrite. *contents becomes an
+ * image with room for all that the image touches, which the plan's run fills; what is not read holds there
+ * something else than what is wanted. The caller frees it after the plan. Without segments: nothing of it
+ * can be read. 0, or -1 and why, if the image does not fit the board. */
 int plan_survey(struct plan *plan, struct image *contents, const struct device *device,
-    const struct image *image, int alt, char why[PLAN_ERROR_SIZE]);
+    const struct image *image, const struct plan_options *options, char why[PLAN_ERROR_SIZE]);
 
 /* Erases the sectors of the image that hold something else, all before the first byte is written (so
  * that a device can tell a finished download from a torn one), writes them, compares them and what lies
- * beside them, leaves. Never touches what the map calls read-only, and no sector that the image has no byte of. Of a
+ * beside them, leaves. On a board with DEVICE_REWRITES the sector that is written last is the only one to be
+ * erased, first of all: that too tells a torn download. Never touches what the map calls read-only, and no sector that the image has no byte of. Of a
  * board that holds the image already nothing is left to do but to leave. 0, or -1 and why. */
 int plan_flash(struct plan *plan, const struct device *device, const struct image *image,
     const struct plan_options *options, char why[PLAN_ERROR_SIZE]);

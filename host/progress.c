@@ -83,7 +83,7 @@ void progress_run(struct fleet *fleet)
         .notes = calloc(fleet->count, sizeof *shown.notes),
         .bars = calloc(fleet->count, sizeof *shown.bars)};
     if (!shown.notes || !shown.bars)
-        abort();
+        report_no_memory();
     fleet->seen = seen;
     fleet->context = &shown;
     fleet_run(fleet);

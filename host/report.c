@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ static struct {
     struct timespec begin;
     unsigned bars; /* rows that stand on the terminal */
     struct timespec drawn;
+    char error[512]; /* the last one */
 } report;
 
 static FILE *stream(void)
@@ -67,10 +69,18 @@ void report_error(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
+    vsnprintf(report.error, sizeof report.error, format, args);
+    va_end(args);
+    va_start(args, format);
     char prefix[32];
     snprintf(prefix, sizeof prefix, "%scaboose: %s", colour(stderr, RED), colour(stderr, PLAIN));
     line(stderr, prefix, format, args);
     va_end(args);
+}
+
+const char *report_last_error(void)
+{
+    return report.error;
 }
 
 void report_note(const char *format, ...)
@@ -89,6 +99,12 @@ void report_result(const char *format, ...)
     if (!report.quiet)
         line(stream(), "", format, args);
     va_end(args);
+}
+
+void report_no_memory(void)
+{
+    report_error("this computer's memory is full; end other programs and try again");
+    exit(EX_OSERR);
 }
 
 static double seconds_since(const struct timespec *then)

@@ -18,6 +18,13 @@ __attribute__((format(printf, 1, 2))) void report_note(
     const char *format, ...); /* unasked, stderr */
 __attribute__((format(printf, 1, 2))) void report_result(const char *format, ...);
 
+/* What report_error() said last; empty: nothing. */
+const char *report_last_error(void);
+
+/* Says that memory is short and ends the program with EX_OSERR. For the command's own small things; what an
+ * order needs is asked for before the board is touched, and its lack fails the order. */
+_Noreturn void report_no_memory(void);
+
 /* A line of the table that ends an order to many boards; red if it failed, on a terminal. server may be
  * empty. */
 void report_row(

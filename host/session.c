@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/session.h"
+#include "host/detach.h"
 #include "host/json.h"
 #include "host/progress.h"
 #include "host/report.h"
@@ -31,7 +32,12 @@ static struct link *make_link(const char *server)
 struct places {
     struct link *links[OPTIONS_SERVERS];
     const char *servers[OPTIONS_SERVERS];
+    char open[OPTIONS_SERVERS]
+             [sizeof(((struct link_device *)0)->path)]; /* the device that is open */
     int count;
+    struct session_seen
+        *called;      /* those whose applications were asked to give way, called_count: */
+    int called_count; /* only they are meant when they come back; 0: whom the options mean */
 };
 
 static struct places make_places(const struct options *o)
@@ -48,7 +54,8 @@ static void free_places(struct places *p)
 {
     for (int i = 0; i < p->count; i++)
         link_free(p->links[i]);
-    p->count = 0;
+    free(p->called);
+    *p = (struct places){0};
 }
 
 static int error_of(enum caboose_error error)
@@ -62,7 +69,7 @@ static void inspect(struct link *link, struct session_seen *seen)
     struct fleet_member member = {.link = link, .job = caboose_job_new(&order)};
     struct fleet fleet = {.members = &member, .count = 1};
     if (!member.job)
-        abort();
+        report_no_memory();
     seen->error = link_open(link, &seen->where);
     if (seen->error) {
         snprintf(seen->why, sizeof seen->why, "%s", link_why(link));
@@ -74,10 +81,25 @@ static void inspect(struct link *link, struct session_seen *seen)
     caboose_job_free(member.job);
 }
 
+/* A board that comes back as its bootloader is where it was, or has the serial number that it had; not all
+ * have the same in both. */
+static bool was_called(const struct places *p, const struct session_seen *s)
+{
+    for (int i = 0; i < p->called_count; i++) {
+        const struct session_seen *c = &p->called[i];
+        bool same = strcmp(c->device.serial, s->device.serial) == 0 && c->device.serial[0];
+        if (c->server == s->server && (same || strcmp(c->where.path, s->where.path) == 0))
+            return s->device.dfu && !s->device.runtime;
+    }
+    return false;
+}
+
 /* Whether it may stay in the list after it was looked at. What cannot be looked at stays, unless somebody
  * else is meant. */
-static bool is_meant(const struct options *o, const struct session_seen *s)
+static bool is_meant(const struct places *p, const struct options *o, const struct session_seen *s)
 {
+    if (p->called_count)
+        return !s->error && was_called(p, s);
     if (s->error)
         return !o->device || o->vendor != OPTIONS_ANY || options_mean(o, &s->where, "");
     return s->device.dfu && options_mean(o, &s->where, s->device.serial);
@@ -93,14 +115,15 @@ static int look_at(
         return there;
     *seen = realloc(*seen, (size_t)(count + there + 1) * sizeof **seen);
     if (!*seen)
-        abort();
+        report_no_memory();
     for (int i = 0; i < there; i++) {
         struct session_seen *s = &(*seen)[count];
-        if (!devices[i].dfu || !options_may_mean(o, &devices[i]))
+        if (!devices[i].dfu || !(p->called_count || options_may_mean(o, &devices[i])))
             continue;
         *s = (struct session_seen){.server = p->servers[place], .where = devices[i]};
         inspect(p->links[place], s);
-        count += is_meant(o, s);
+        memcpy(p->open[place], s->error ? "" : s->where.path, sizeof p->open[place]);
+        count += is_meant(p, o, s);
     }
     free(devices);
     return count;
@@ -160,8 +183,8 @@ static int complain_many(const struct session_seen *seen, int count)
 
 static int complain_permission(const struct link_device *d)
 {
-    report_error("no permission to use the board %04x:%04x at %s; install this udev rule and plug "
-                 "the board in again:",
+    report_error("no permission to use the board %04x:%04x at %s; install a udev rule and plug the "
+                 "board in again (caboose udev prints one for all boards, this is for yours)",
         d->vendor, d->product, d->path);
     udev_advise(stderr, d->vendor, d->product);
     return EX_NOPERM;
@@ -192,38 +215,38 @@ static int complain_none(const struct options *o)
     return EX_UNAVAILABLE;
 }
 
+static int complain_lost(void)
+{
+    report_error(
+        "the program was asked to give way to the bootloader, and after %d s there is none; "
+        "start it by hand (button or jumper, then reset)",
+        DETACH_S);
+    return EX_UNAVAILABLE;
+}
+
 /* --- opening ------------------------------------------------------------------------------------- */
 
 static void add_member(struct fleet *fleet, struct link *link, const struct session_seen *seen)
 {
     struct fleet_member *m = &fleet->members[fleet->count++];
     *m = (struct fleet_member){.link = link, .where = seen->where, .server = seen->server};
-    memcpy(m->serial, seen->device.serial, sizeof m->serial);
+    m->board = seen->device;
 }
 
-/* The board that was looked at last is open still; closing it and opening it again at once is more than
- * some USB/IP servers can do. So a link stays with the last one of its place. */
-static struct link *take_link(
-    struct places *p, const struct session_seen *seen, int count, int which)
+/* A link that has the board open: 0 or enum transfer_error. The board that was looked at last is open still
+ * (it need not be one of those that are meant); closing it and opening it again at once is more than some
+ * USB/IP servers can do. */
+static int take_link(struct places *p, const struct session_seen *seen, struct link **link)
 {
-    for (int i = which + 1; i < count; i++)
-        if (seen[i].server == seen[which].server)
-            return make_link(seen[which].server);
     for (int i = 0; i < p->count; i++)
-        if (p->servers[i] == seen[which].server && p->links[i]) {
-            struct link *link = p->links[i];
+        if (p->servers[i] == seen->server && p->links[i] &&
+            strcmp(p->open[i], seen->where.path) == 0) {
+            *link = p->links[i];
             p->links[i] = NULL;
-            return link;
+            return 0;
         }
-    return make_link(seen[which].server);
-}
-
-static bool is_last_of_place(const struct session_seen *seen, int count, int which)
-{
-    for (int i = which + 1; i < count; i++)
-        if (seen[i].server == seen[which].server)
-            return false;
-    return true;
+    *link = make_link(seen->server);
+    return link_open(*link, &seen->where);
 }
 
 /* Makes members of all usable boards. */
@@ -232,14 +255,13 @@ static int enlist(
 {
     session->fleet.members = calloc((size_t)count, sizeof *session->fleet.members);
     if (!session->fleet.members)
-        abort();
+        report_no_memory();
     for (int i = 0; i < count; i++) {
         if (!is_usable(&seen[i]))
             continue;
-        struct link *link = take_link(places, seen, count, i);
+        struct link *link;
+        seen[i].error = take_link(places, &seen[i], &link);
         add_member(&session->fleet, link, &seen[i]);
-        if (!is_last_of_place(seen, count, i))
-            seen[i].error = link_open(link, &seen[i].where);
         if (seen[i].error) {
             snprintf(seen[i].why, sizeof seen[i].why, "%s", link_why(link));
             return complain_seen(&seen[i]);
@@ -248,13 +270,79 @@ static int enlist(
     return 0;
 }
 
+/* --- calling bootloaders -------------------------------------------------------------------------- */
+
+/* Whoever only wants to look at a board, or to start its application, does not end that. */
+static bool may_interrupt(const struct options *o)
+{
+    return !o->dry_run && strcmp(o->command, "info") && strcmp(o->command, "leave");
+}
+
+static bool gives_way(const struct session_seen *s)
+{
+    return !s->error && s->device.runtime;
+}
+
+/* As dfu-util does: the one that is meant, or the only device with anything of DFU that there is. */
+static bool is_to_be_called(const struct options *o, const struct session_seen *seen, int count)
+{
+    int applications = 0;
+    for (int i = 0; i < count; i++)
+        applications += gives_way(&seen[i]);
+    return may_interrupt(o) && (o->all ? applications > 0 : applications == 1 && count == 1);
+}
+
+/* Asks the application of a board for its bootloader: 0 or enum transfer_error. */
+static int call(struct places *p, const struct session_seen *s)
+{
+    struct link *link;
+    int error = take_link(p, s, &link);
+    if (!error)
+        error = detach(link, s->device.interface, s->device.attributes);
+    link_close(link);
+    for (int i = 0; i < p->count; i++)
+        if (p->servers[i] == s->server && !p->links[i]) {
+            p->links[i] = link;
+            p->open[i][0] = '\0';
+            return error;
+        }
+    link_free(link);
+    return error;
+}
+
+/* Asks those that run their applications, and waits until they are back as bootloaders, all of them or as long
+ * as that may take. *seen are then those that are, the count as of look(). */
+static int call_all(struct places *p, const struct options *o, struct session_seen **seen,
+    int count, const char **why)
+{
+    for (int i = 0; i < count; i++)
+        if (gives_way(&(*seen)[i]) && call(p, &(*seen)[i]) == 0)
+            (*seen)[p->called_count++] = (*seen)[i];
+    p->called = *seen;
+    report_note("asked the program on the board%s to give way to the bootloader",
+        p->called_count == 1 ? "" : "s");
+    int back = 0, ms = 0;
+    for (*seen = NULL; back != p->called_count && ms < DETACH_S * 1000; ms += DETACH_STEP_MS) {
+        sleep_ms(DETACH_STEP_MS);
+        free(*seen);
+        back = look(p, o, seen, why);
+    }
+    free(p->called);
+    p->called = NULL;
+    p->called_count = 0;
+    return back;
+}
+
 /* One attempt; the exit code. Silent about there being no board: waiting could change that. */
 static int find(struct session *session, struct places *places, bool silent)
 {
     const struct options *o = session->options;
     struct session_seen *seen;
-    const char *why;
+    const char *why = "";
     int count = look(places, o, &seen, &why), error = 0;
+    bool called = count_usable(seen, count) == 0 && is_to_be_called(o, seen, count);
+    if (called)
+        count = call_all(places, o, &seen, count, &why);
     int usable = count_usable(seen, count);
     if (usable == 1 || (usable > 1 && o->all)) {
         error = enlist(session, places, seen, count);
@@ -266,7 +354,7 @@ static int find(struct session *session, struct places *places, bool silent)
         report_error("%s", why);
         error = EX_UNAVAILABLE;
     } else {
-        error = count ? complain_seen(&seen[0]) : complain_none(o);
+        error = called ? complain_lost() : count ? complain_seen(&seen[0]) : complain_none(o);
     }
     free(seen);
     for (int i = 0; i < places->count && error; i++)
@@ -400,7 +488,7 @@ static int tell_many(const struct session *session, session_success *success)
             snprintf(text, sizeof text, "%s", r->message);
         else
             success(r, text, sizeof text);
-        report_row(!r->error, m->server ? m->server : "", m->where.path, m->serial, text);
+        report_row(!r->error, m->server ? m->server : "", m->where.path, m->board.serial, text);
     }
     report_result("%zu of %zu boards done%s", good, count, good < count ? ", the rest failed" : "");
     return code;
@@ -424,21 +512,33 @@ static void give_order(struct session *session, const struct caboose_order *orde
     session->file = order->image ? o->args[0] : NULL;
     for (size_t i = 0; i < fleet->count; i++) {
         fleet->members[i].activity = FLEET_ASKING;
-        fleet->members[i].job = caboose_job_new(order);
+        struct caboose_order one = *order;
+        one.board = fleet->members[i].board.dfu ? &fleet->members[i].board : NULL;
+        fleet->members[i].job = caboose_job_new(&one);
         if (!fleet->members[i].job)
-            abort();
+            report_no_memory();
     }
     fleet->patience_ms = o->wait_s > 0 && o->wait_s < 1000000 ? (unsigned)o->wait_s * 1000 : 0;
+}
+
+void session_work(struct session *session, const struct caboose_order *order)
+{
+    give_order(session, order);
+    progress_run(&session->fleet);
+}
+
+int session_tell(const struct session *session, session_success *success)
+{
+    if (session->options->json)
+        return tell_json(session, success);
+    return session->fleet.count == 1 ? tell_one(session, success) : tell_many(session, success);
 }
 
 int session_run(
     struct session *session, const struct caboose_order *order, session_success *success)
 {
-    give_order(session, order);
-    progress_run(&session->fleet);
-    if (session->options->json)
-        return tell_json(session, success);
-    return session->fleet.count == 1 ? tell_one(session, success) : tell_many(session, success);
+    session_work(session, order);
+    return session_tell(session, success);
 }
 
 int session_run_silently(struct session *session, const struct caboose_order *order)

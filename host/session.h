@@ -35,8 +35,14 @@ void session_close(struct session *session);
 /* Says in one line what an order that succeeded has done. */
 typedef void session_success(const struct caboose_report *report, char *text, size_t size);
 
-/* Gives every board the order and lets all of them work, with progress; says how each fared, as text or
- * JSON. The members' jobs are left for their reports. 0, or the exit code of the first that failed. */
+/* Gives every board the order and lets all of them work, with progress. The members' jobs are left for their
+ * reports. */
+void session_work(struct session *session, const struct caboose_order *order);
+
+/* Says how each fared, as text or JSON. 0, or the exit code of the first that failed. */
+int session_tell(const struct session *session, session_success *success);
+
+/* Both. */
 int session_run(
     struct session *session, const struct caboose_order *order, session_success *success);
 

@@ -18,8 +18,7 @@ static inline void udev_advise(FILE *file, unsigned vendor, unsigned product)
     fprintf(file,
         "    echo 'SUBSYSTEM==\"usb\", ATTRS{idVendor}==\"%04x\", ATTRS{idProduct}==\"%04x\", "
         "MODE=\"0660\", TAG+=\"uaccess\"' | sudo tee " UDEV_FILE "\n"
-        "    sudo udevadm control --reload\n"
-        "(caboose udev prints a rule for all DFU devices.)\n",
+        "    sudo udevadm control --reload\n",
         vendor, product);
 }
 

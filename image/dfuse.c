@@ -51,7 +51,7 @@ static int parse_elements(struct image *image, const char *name, const uint8_t *
                 size, addr);
         *at += ELEMENT_SIZE;
         if (image_add(image, target[TARGET_ALT], addr, data + *at, size))
-            return why_file(why, name, "is too large: out of memory");
+            return why_memory(why, name);
         *at += size;
     }
     if (*at - begin != get32(target + TARGET_BYTES))
@@ -74,8 +74,9 @@ static int parse_targets(struct image *image, const char *name, const uint8_t *d
             return why_byte(why, name, at + TARGET_ALT,
                 "a target for alternate setting 255, which no device has; the file is damaged");
         at += TARGET_SIZE;
-        if (parse_elements(image, name, data, &at, end, target, why))
-            return -1;
+        int err = parse_elements(image, name, data, &at, end, target, why);
+        if (err)
+            return err;
     }
     if (at != end)
         return why_byte(

@@ -3,6 +3,7 @@
 #include "image/bytes.h"
 #include "image/why.h"
 
+#include <errno.h>
 #include <libelf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +122,7 @@ static int add_segment(
     if (size > (uint64_t)UINT32_MAX + 1 - addr)
         return complain(r, header_at, "a segment ends behind the last address; %s", rebuild);
     if (image_add(r->image, IMAGE_ANY_ALT, addr, bytes, size))
-        return why_file(r->why, r->name, "is too large: out of memory");
+        return why_memory(r->why, r->name);
     return 0;
 }
 
@@ -261,8 +262,9 @@ static int read_elf(const struct reader *r)
     const Elf32_Ehdr *header = r->elf ? elf32_getehdr(r->elf) : NULL;
     if (!header)
         return complain(r, 0, "the ELF header is damaged; %s", rebuild);
-    if (add_segments(r, header))
-        return -1;
+    int err = add_segments(r, header);
+    if (err)
+        return err;
     r->image->entry = header->e_entry;
     find_target(r);
     return 0;
@@ -274,14 +276,13 @@ int elf_parse(struct image *image, const char *name, const uint8_t *data, size_t
     struct reader r = {.image = image, .name = name, .data = data, .size = size, .why = why};
     if (check_ident(&r))
         return -1;
-    char *copy = malloc(size); /* libelf may write to what it is given */
-    if (!copy)
-        return why_file(why, name, "is too large: out of memory");
-    memcpy(copy, data, size);
     elf_version(EV_CURRENT);
-    r.elf = elf_memory(copy, size);
+    errno = 0;
+    /* It takes what it may write to, but converts elsewhere what is not as this computer has it. */
+    r.elf = elf_memory((char *)(uintptr_t)data, size);
     int err = read_elf(&r);
+    if (err && errno == ENOMEM) /* libelf found none: what it then says of the file means nothing */
+        err = why_memory(why, name);
     elf_end(r.elf);
-    free(copy);
     return err;
 }

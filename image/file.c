@@ -56,6 +56,8 @@ int image_load(const char *path, uint8_t **data, size_t *size, char why[IMAGE_ER
     if (err)
         snprintf(why, IMAGE_ERROR_SIZE, "cannot read %s: %s", standard ? "standard input" : path,
             strerror(errno));
+    if (err && errno == ENOMEM)
+        err = why_memory(why, standard ? "standard input" : path);
     if (file && !standard)
         fclose(file);
     return err;
@@ -66,10 +68,11 @@ int image_read(struct image *image, const char *path, uint32_t raw_addr, char wh
     uint8_t *data;
     size_t size;
     image_init(image, IMAGE_RAW);
-    if (image_load(path, &data, &size, why))
-        return -1;
+    int err = image_load(path, &data, &size, why);
+    if (err)
+        return err;
     const char *name = strcmp(path, "-") ? path : "standard input";
-    int err = image_parse(image, name, data, size, raw_addr, why);
+    err = image_parse(image, name, data, size, raw_addr, why);
     free(data);
     return err;
 }
@@ -84,8 +87,11 @@ int image_write_raw(const char *path, const uint8_t *data, size_t size, char why
         good = false;
         error = errno;
     }
-    if (!good)
-        snprintf(why, IMAGE_ERROR_SIZE, "cannot write %s: %s", standard ? "standard output" : path,
-            strerror(error));
-    return good ? 0 : -1;
+    if (good)
+        return 0;
+    if (error == ENOMEM)
+        return why_memory(why, standard ? "standard output" : path);
+    snprintf(why, IMAGE_ERROR_SIZE, "cannot write %s: %s", standard ? "standard output" : path,
+        strerror(error));
+    return -1;
 }

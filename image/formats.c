@@ -100,7 +100,7 @@ static int make(const struct image *image, const char *name, enum image_format f
     if (!formats[format].make)
         return why_file(why, name, "cannot be made: ELF files come from the linker");
     int err = formats[format].make(image, name, out, why);
-    return !err && out->failed ? why_file(why, name, "cannot be made: out of memory") : err;
+    return !err && out->failed ? why_memory(why, name) : err;
 }
 
 int image_make(const struct image *image, const char *name, enum image_format format,

@@ -83,7 +83,7 @@ static int add_data(struct reader *r, uint32_t offset, const uint8_t *data, uint
         return complain(r, "the data ends behind the last address; the file is damaged");
     if (image_add(r->image, IMAGE_ANY_ALT, r->base + offset, data, before_wrap) ||
         image_add(r->image, IMAGE_ANY_ALT, r->base, data + before_wrap, size - before_wrap))
-        return complain(r, "out of memory");
+        return why_memory(r->why, r->name);
     return 0;
 }
 
@@ -137,9 +137,11 @@ int hex_parse(struct image *image, const char *name, const uint8_t *data, size_t
     };
     const uint8_t *text;
     size_t length;
-    while (records_next(&r.records, &text, &length))
-        if (read_line(&r, text, length))
-            return -1;
+    int err = 0;
+    while (!err && records_next(&r.records, &text, &length))
+        err = read_line(&r, text, length);
+    if (err)
+        return err;
     if (!r.ended)
         return complain(&r, "the end record is missing; the file is cut short, copy it again");
     return 0;

@@ -108,7 +108,7 @@ int image_settle(struct image *image, const char *name, char why[IMAGE_ERROR_SIZ
                 "puts two parts at 0x%08x (0x%08x-0x%08x and 0x%08x-0x%08x); build it again",
                 b->addr, a->addr, a->addr + a->size - 1, b->addr, b->addr + b->size - 1);
         if (join_or_move(image, &last, i))
-            return why_file(why, name, "is too large: out of memory");
+            return why_memory(why, name);
     }
     image->count = last + 1;
     return 0;

@@ -10,7 +10,8 @@
  *     image_free(&image);
  *
  * Functions that can fail return 0, or -1 with one line in why: which file, where in it (the byte or the
- * line), what is wrong, what to do. Nothing here does I/O or prints; files and ELF are image/file.h's.
+ * line), what is wrong, what to do; or IMAGE_NO_MEMORY, likewise, when nothing need be wrong with the file.
+ * Nothing here does I/O or prints; files and ELF are image/file.h's.
  */
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
@@ -22,7 +23,7 @@
 enum image_format { IMAGE_RAW, IMAGE_ELF, IMAGE_HEX, IMAGE_DFUSE, IMAGE_SREC, IMAGE_UF2 };
 enum { IMAGE_ERROR_SIZE = 256, IMAGE_NOTE_SIZE = 128, IMAGE_TARGET_SIZE = 32 };
 
-enum { IMAGE_ANY_ALT = 0xFF, IMAGE_ANY_ID = 0xFFFF };
+enum { IMAGE_ANY_ALT = 0xFF, IMAGE_ANY_ID = 0xFFFF, IMAGE_NO_MEMORY = -2 };
 
 struct image_segment { /* sorted by alt, then address; not overlapping, not touching */
     uint32_t addr, size;

@@ -14,7 +14,7 @@ int raw_parse(struct image *image, const char *name, const uint8_t *data, size_t
         return why_file(
             why, name, "(%zu bytes) at 0x%08x ends behind the last address", size, addr);
     if (image_add(image, IMAGE_ANY_ALT, addr, data, size))
-        return why_file(why, name, "is too large: out of memory");
+        return why_memory(why, name);
     return 0;
 }
 

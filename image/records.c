@@ -11,16 +11,13 @@ static bool is_space(uint8_t c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static int digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
+// clang-format off
+static const uint8_t digit_plus_one[256] = { /* 0: none */
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+    ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
+// clang-format on
 
 bool records_next(struct records *r, const uint8_t **text, size_t *size)
 {
@@ -48,10 +45,10 @@ int records_decode(const uint8_t *text, size_t size, uint8_t bytes[RECORDS_BYTES
     if (size % 2 || size > 2 * RECORDS_BYTES)
         return -1;
     for (size_t i = 0; i < size; i += 2) {
-        int high = digit(text[i]), low = digit(text[i + 1]);
-        if (high < 0 || low < 0)
+        unsigned high = digit_plus_one[text[i]], low = digit_plus_one[text[i + 1]];
+        if (!high || !low)
             return -1;
-        bytes[i / 2] = (uint8_t)(high << 4 | low);
+        bytes[i / 2] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
     return (int)(size / 2);
 }
@@ -69,7 +66,7 @@ char *records_encode(char *text, const uint8_t *bytes, size_t size)
 static size_t count_digits(const uint8_t *text, size_t size)
 {
     size_t n = 0;
-    while (n < size && digit(text[n]) >= 0)
+    while (n < size && digit_plus_one[text[n]])
         n++;
     return n;
 }

@@ -132,7 +132,7 @@ static int add_data(struct reader *r, uint32_t addr, const uint8_t *data, uint32
     if (size && addr > UINT32_MAX - (size - 1))
         return complain(r, "the data ends behind the last address; the file is damaged");
     if (image_add(r->image, IMAGE_ANY_ALT, addr, data, size))
-        return complain(r, "out of memory");
+        return why_memory(r->why, r->name);
     return 0;
 }
 
@@ -190,9 +190,11 @@ int srec_parse(struct image *image, const char *name, const uint8_t *data, size_
     };
     const uint8_t *text;
     size_t length;
-    while (records_next(&r.records, &text, &length))
-        if (read_line(&r, text, length))
-            return -1;
+    int err = 0;
+    while (!err && records_next(&r.records, &text, &length))
+        err = read_line(&r, text, length);
+    if (err)
+        return err;
     if (!r.ended && !r.counted)
         return complain(&r, "neither an end record nor a count of records follows; the file is cut "
                             "short, copy it again");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "image/suffix.h"
 #include "image/bytes.h"
+#include "image/crc32.h"
 #include "image/why.h"
 
 #include <string.h>
-#include <zlib.h>
 
 enum { /* DFU 1.1 appendix B, from the beginning of the last sixteen bytes */
     DEVICE = 0,
@@ -15,11 +15,6 @@ enum { /* DFU 1.1 appendix B, from the beginning of the last sixteen bytes */
     LENGTH = 11,
     CRC = 12,
 };
-
-static uint32_t checksum(const uint8_t *data, size_t size)
-{
-    return ~(uint32_t)crc32_z(0, data, size);
-}
 
 static bool has_marks(const uint8_t *suffix)
 {
@@ -42,7 +37,7 @@ enum suffix_state suffix_read(struct image *image, const uint8_t *data, size_t s
     if (!has_marks(suffix))
         return had_marks(suffix) ? SUFFIX_DAMAGED : SUFFIX_NONE;
     *length = suffix[LENGTH];
-    if (*length > size || checksum(data, size - 4) != get32(suffix + CRC))
+    if (*length > size || crc32_dfu(data, size - 4) != get32(suffix + CRC))
         return SUFFIX_DAMAGED;
     image->suffix = true;
     image->device = get16(suffix + DEVICE);
@@ -62,7 +57,7 @@ int suffix_complain(const char *name, const uint8_t *data, size_t size, char why
             "the DFU suffix is longer than the file; it is damaged, copy it again");
     return why_byte(why, name, at + CRC,
         "the checksum is 0x%08x and should be 0x%08x; the file is damaged, copy it again",
-        get32(data + at + CRC), checksum(data, size - 4));
+        get32(data + at + CRC), crc32_dfu(data, size - 4));
 }
 
 void suffix_add(struct out *out, const struct image *image, uint16_t version)
@@ -75,6 +70,6 @@ void suffix_add(struct out *out, const struct image *image, uint16_t version)
     memcpy(suffix + SIGNATURE, "UFD", 3);
     suffix[LENGTH] = SUFFIX_SIZE;
     out_add(out, suffix, CRC);
-    put32(suffix + CRC, checksum(out->data, out->size));
+    put32(suffix + CRC, crc32_dfu(out->data, out->size));
     out_add(out, suffix + CRC, sizeof suffix - CRC);
 }

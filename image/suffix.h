@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DFU suffix, DFU 1.1 appendix B: sixteen bytes that end a .dfu file and may end any file. Its dwCRC,
- * over all that comes before it, is zlib's crc32 without its final inversion.
+ * The DFU suffix, DFU 1.1 appendix B: sixteen bytes that end a .dfu file and may end any file. Its dwCRC is
+ * over all that comes before it.
  */
 #ifndef IMAGE_SUFFIX_H
 #define IMAGE_SUFFIX_H

@@ -22,6 +22,7 @@ enum { /* offsets in a block */
     BLOCK_END = 508,
     BLOCK_SIZE = 512,
     CHUNK = 256, /* what every bootloader takes */
+    GROUPS = 16, /* chips that a file is for */
 };
 
 static const uint32_t start = 0x0A324655, start_2 = 0x9E5D5157, end = 0x0AB16F30;
@@ -74,13 +75,24 @@ bool uf2_detect(const uint8_t *data, size_t size)
                         get32(data + BLOCK_END) == end);
 }
 
+/* The blocks for one chip: they are numbered from 0 on and each says how many they are, so that files for
+ * several chips can just be joined. */
+struct group {
+    uint32_t family; /* 0: not told */
+    uint32_t blocks;
+    bool program;  /* some of it goes to flash */
+    uint8_t *seen; /* one for each block number */
+};
+
 struct reader {
     struct image *image;
     const char *name;
     char *why;
-    size_t at;     /* where the block begins */
-    size_t count;  /* blocks in the file */
-    uint8_t *seen; /* one for each block number */
+    size_t at; /* where the block begins */
+    struct group groups[GROUPS];
+    size_t group_count;
+    const struct group *chosen;
+    uint8_t *seen; /* of all groups */
     bool ordered;
 };
 
@@ -100,26 +112,101 @@ static int check_mark(const struct reader *r, const uint8_t *block, size_t field
         get32(block + field), mark);
 }
 
-static int check_block(const struct reader *r, const uint8_t *block)
+/* --- for which chips ----------------------------------------------------------------------------- */
+
+/* The group of this family, made if need be; NULL: there are too many. */
+static struct group *group_of(struct reader *r, uint32_t family)
 {
-    uint32_t number = get32(block + BLOCK_NUMBER), bytes = get32(block + BLOCK_BYTES);
+    for (size_t i = 0; i < r->group_count; i++)
+        if (r->groups[i].family == family)
+            return &r->groups[i];
+    if (r->group_count == GROUPS)
+        return NULL;
+    r->groups[r->group_count].family = family;
+    return &r->groups[r->group_count++];
+}
+
+static int count_block(struct reader *r, const uint8_t *block)
+{
     if (check_mark(r, block, BLOCK_START, start) || check_mark(r, block, BLOCK_START_2, start_2) ||
         check_mark(r, block, BLOCK_END, end))
         return -1;
     if (get32(block + BLOCK_FLAGS) & FLAG_FILES)
         return complain(r, BLOCK_FLAGS, "the block holds a file for a disk, not a program");
-    if (family_of(block) != r->image->family)
+    struct group *group = group_of(r, family_of(block));
+    if (!group)
         return complain(r, BLOCK_FAMILY,
-            "a block for family 0x%08x after those for 0x%08x: programs for several chips; give "
-            "one that is for the board alone",
-            family_of(block), r->image->family);
-    if (get32(block + BLOCK_COUNT) != r->count)
+            "a block for yet another family, 0x%08x; the file is damaged", family_of(block));
+    group->blocks++;
+    group->program |= !(get32(block + BLOCK_FLAGS) & FLAG_NOT_FLASH) && get32(block + BLOCK_BYTES);
+    return 0;
+}
+
+/* Chips that have, or may have, a bootloader that speaks DfuSe. */
+static bool is_flashed_by_dfuse(const struct group *group)
+{
+    static const char *const makers[] = {"STM32", "GD32", "AT32"};
+    const char *name = uf2_family_name(group->family);
+    for (size_t i = 0; name && i < sizeof makers / sizeof makers[0]; i++)
+        if (strncmp(name, makers[i], strlen(makers[i])) == 0)
+            return true;
+    return false;
+}
+
+/* How many groups can be meant; *group is the last of them. */
+static size_t candidates(struct reader *r, bool by_dfuse, const struct group **group)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->group_count; i++)
+        if (r->groups[i].program && (!by_dfuse || is_flashed_by_dfuse(&r->groups[i]))) {
+            *group = &r->groups[i];
+            count++;
+        }
+    return count;
+}
+
+static void put_names(const struct reader *r, char *text, size_t size)
+{
+    text[0] = '\0';
+    for (size_t i = 0, used = 0; i < r->group_count && used < size; i++) {
+        char number[16];
+        const char *name = uf2_family_name(r->groups[i].family);
+        snprintf(number, sizeof number, "0x%08x", r->groups[i].family);
+        if (r->groups[i].program)
+            used += (size_t)snprintf(
+                text + used, size - used, "%s%s", used ? ", " : "", name ? name : number);
+    }
+}
+
+/* Of programs for several chips the only one that a DfuSe bootloader could want is taken. */
+static int choose(struct reader *r)
+{
+    char names[96];
+    r->chosen = &r->groups[0];
+    size_t programs = candidates(r, false, &r->chosen);
+    put_names(r, names, sizeof names);
+    if (programs > 1 && candidates(r, true, &r->chosen) != 1)
+        return why_file(r->why, r->name,
+            "holds programs for several chips (%s); say for which, with --family", names);
+    if (programs > 1)
+        snprintf(r->image->note, sizeof r->image->note, "of the programs for %.90s", names);
+    return 0;
+}
+
+/* --- blocks -------------------------------------------------------------------------------------- */
+
+static int check_block(const struct reader *r, const struct group *group, const uint8_t *block)
+{
+    uint32_t number = get32(block + BLOCK_NUMBER), bytes = get32(block + BLOCK_BYTES);
+    if (get32(block + BLOCK_COUNT) != group->blocks)
         return complain(r, BLOCK_COUNT,
-            "the block says there are %u and there are %zu; the file is cut short or damaged",
-            get32(block + BLOCK_COUNT), r->count);
-    if (number >= r->count)
-        return complain(r, BLOCK_NUMBER, "block %u of %zu; the file is damaged", number, r->count);
-    if (r->seen[number])
+            "the block says there are %u and there are %u of its family; the file is cut short or "
+            "damaged",
+            get32(block + BLOCK_COUNT), group->blocks);
+    if (number >= group->blocks)
+        return complain(
+            r, BLOCK_NUMBER, "block %u of %u; the file is damaged", number, group->blocks);
+    if (group->seen[number])
         return complain(r, BLOCK_NUMBER,
             "block %u comes again, another is missing; the file is damaged", number);
     if (bytes > BLOCK_DATA_MAX)
@@ -129,50 +216,102 @@ static int check_block(const struct reader *r, const uint8_t *block)
     return 0;
 }
 
-static int read_block(struct reader *r, const uint8_t *block)
+static int note_block(struct reader *r, const uint8_t *block)
 {
-    if (check_block(r, block))
+    struct group *group = group_of(r, family_of(block));
+    if (!group || check_block(r, group, block)) /* there is one: the block was counted */
         return -1;
     uint32_t number = get32(block + BLOCK_NUMBER);
-    r->seen[number] = 1;
-    r->ordered &= number == r->at / BLOCK_SIZE;
-    if (get32(block + BLOCK_FLAGS) & FLAG_NOT_FLASH)
-        return 0;
-    if (image_add(r->image, IMAGE_ANY_ALT, get32(block + BLOCK_ADDR), block + BLOCK_DATA,
-            get32(block + BLOCK_BYTES)))
-        return why_file(r->why, r->name, "is too large: out of memory");
+    r->ordered &= number == 0 || group->seen[number - 1];
+    group->seen[number] = 1;
     return 0;
 }
 
-static void tell_target(struct image *image)
+static int add_block(struct reader *r, const uint8_t *block)
 {
+    if (family_of(block) != r->chosen->family || get32(block + BLOCK_FLAGS) & FLAG_NOT_FLASH)
+        return 0;
+    if (image_add(r->image, IMAGE_ANY_ALT, get32(block + BLOCK_ADDR), block + BLOCK_DATA,
+            get32(block + BLOCK_BYTES)))
+        return why_memory(r->why, r->name);
+    return 0;
+}
+
+static int each_block(struct reader *r, const uint8_t *data, size_t size,
+    int (*visit)(struct reader *r, const uint8_t *block))
+{
+    int err = 0;
+    for (r->at = 0; r->at < size && !err; r->at += BLOCK_SIZE)
+        err = visit(r, data + r->at);
+    return err;
+}
+
+/* Room for what was seen; the groups in a row. */
+static int make_room(struct reader *r, size_t count)
+{
+    r->seen = calloc(count, 1);
+    if (!r->seen)
+        return why_memory(r->why, r->name);
+    for (size_t i = 0, used = 0; i < r->group_count; used += r->groups[i++].blocks)
+        r->groups[i].seen = r->seen + used;
+    return 0;
+}
+
+static void tell_target(struct reader *r)
+{
+    struct image *image = r->image;
+    image->family = r->chosen->family;
     const char *known = uf2_family_name(image->family);
     if (known)
         snprintf(image->target, sizeof image->target, "%s", known);
+    if (image->note[0]) {
+        size_t used = strlen(image->note);
+        snprintf(image->note + used, sizeof image->note - used, " that for %s is taken",
+            known ? known : "this one");
+    } else if (!r->ordered)
+        snprintf(
+            image->note, sizeof image->note, "its blocks are not in the order of their numbers");
 }
 
 int uf2_parse(struct image *image, const char *name, const uint8_t *data, size_t size,
     char why[IMAGE_ERROR_SIZE])
 {
-    struct reader r = {
-        .image = image, .name = name, .why = why, .count = size / BLOCK_SIZE, .ordered = true};
+    struct reader r = {.image = image, .name = name, .why = why, .ordered = true};
     if (size % BLOCK_SIZE)
         return why_byte(why, name, size - size % BLOCK_SIZE,
             "the last block has %zu of %d bytes; the file is cut short, copy it again",
             size % BLOCK_SIZE, BLOCK_SIZE);
-    r.seen = calloc(r.count, 1);
-    if (!r.seen)
-        return why_file(why, name, "is too large: out of memory");
-    image->family = family_of(data);
-    tell_target(image);
-    int err = 0;
-    for (; r.at < size && !err; r.at += BLOCK_SIZE)
-        err = read_block(&r, data + r.at);
+    int err = each_block(&r, data, size, count_block);
+    if (!err)
+        err = make_room(&r, size / BLOCK_SIZE);
+    if (!err)
+        err = each_block(&r, data, size, note_block);
+    if (!err)
+        err = choose(&r);
+    if (!err)
+        err = each_block(&r, data, size, add_block);
     free(r.seen);
-    if (!err && !r.ordered)
-        snprintf(
-            image->note, sizeof image->note, "its blocks are not in the order of their numbers");
+    if (!err)
+        tell_target(&r);
     return err;
+}
+
+static bool has_family(const uint8_t *data, size_t size, uint32_t family)
+{
+    for (size_t at = 0; at + BLOCK_SIZE <= size; at += BLOCK_SIZE)
+        if (family_of(data + at) == family)
+            return true;
+    return false;
+}
+
+bool uf2_choose(uint8_t *data, size_t size, uint32_t family)
+{
+    if (!has_family(data, size, family))
+        return false;
+    for (uint8_t *block = data; block + BLOCK_SIZE <= data + size; block += BLOCK_SIZE)
+        if (family_of(block) != family)
+            put32(block + BLOCK_FLAGS, get32(block + BLOCK_FLAGS) | FLAG_NOT_FLASH);
+    return true;
 }
 
 /* --- making -------------------------------------------------------------------------------------- */
@@ -193,7 +332,7 @@ static uint32_t count_blocks(const struct image *image)
     return count;
 }
 
-static void add_block(struct out *out, const struct image *image, const struct image_segment *s,
+static void put_block(struct out *out, const struct image *image, const struct image_segment *s,
     uint32_t at, uint32_t number, uint32_t count)
 {
     uint8_t block[BLOCK_SIZE] = {0};
@@ -219,7 +358,7 @@ int uf2_make(
     for (size_t i = 0; i < image->count; i++) {
         const struct image_segment *s = &image->segments[i];
         for (uint32_t at = 0; at < s->size; at += chunk_at(s, at))
-            add_block(out, image, s, at, number++, count);
+            put_block(out, image, s, at, number++, count);
     }
     return 0;
 }

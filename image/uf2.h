@@ -11,10 +11,14 @@
 
 bool uf2_detect(const uint8_t *data, size_t size);
 /* Adds to an initialised image, family and target included; the caller settles it. Blocks may stand in any
- * order; each number must come exactly once, and all must be of one family. Blocks that are not for the
- * main flash are left out. 0, or -1 with one line in why. */
+ * order; each number of a family must come exactly once. Of programs for several families the only one whose
+ * chips have bootloaders that speak DfuSe is taken; if there are more, uf2_choose() must have said which.
+ * Blocks that are not for the main flash are left out. 0, or -1 with one line in why. */
 int uf2_parse(struct image *image, const char *name, const uint8_t *data, size_t size,
     char why[IMAGE_ERROR_SIZE]);
+/* Marks the blocks of all other families as not for the main flash. False, and nothing is changed, if there is
+ * none of this family. */
+bool uf2_choose(uint8_t *data, size_t size, uint32_t family);
 /* Blocks of 256 bytes at multiples of 256, but where a segment begins or ends between them. */
 int uf2_make(
     const struct image *image, const char *name, struct out *out, char why[IMAGE_ERROR_SIZE]);

@@ -38,3 +38,10 @@ int why_line(char why[IMAGE_ERROR_SIZE], const char *name, unsigned line, const 
     va_end(args);
     return -1;
 }
+
+int why_memory(char why[IMAGE_ERROR_SIZE], const char *name)
+{
+    why_file(
+        why, name, "does not fit into this computer's memory; end other programs and try again");
+    return IMAGE_NO_MEMORY;
+}

@@ -26,9 +26,14 @@ static const struct {
     const char *name;
     enum mock_leave leave;
     uint32_t poll_ms, busy_ms, nak_ms, erase_size, word;
-    bool plain, sync_first, stalls_while_busy, stuck_erase, deaf_mass_erase;
+    bool plain, sync_first, stalls_while_busy, stuck_erase, deaf_mass_erase, rewrites, does_first;
+    const char *product;
 } personalities[] = {
-    [MOCK_CABOOSE]  = {.name = "caboose",  .leave = MOCK_ANNOUNCES,        .poll_ms = 30, .busy_ms = 30},
+    [MOCK_CABOOSE]  = {.name = "caboose",  .leave = MOCK_ANNOUNCES,
+                       .rewrites = true, .does_first = true, .product = "caboose 1.0"},
+    [MOCK_NAMESAKE] = {.name = "namesake", .leave = MOCK_ANNOUNCES,        .busy_ms = 20,
+                       .product = "caboose 1.0"},
+    [MOCK_USUAL]    = {.name = "usual",    .leave = MOCK_ANNOUNCES,        .poll_ms = 30, .busy_ms = 30},
     [MOCK_TEXTBOOK] = {.name = "textbook", .leave = MOCK_TOLERANT,         .poll_ms = 20, .busy_ms = 20,
                        .plain = true, .sync_first = true},
     [MOCK_F4_ROM]   = {.name = "F4 ROM",   .leave = MOCK_VANISHES_AT_ONCE, .poll_ms = 50, .busy_ms = 40},
@@ -64,6 +69,9 @@ void mock_init_as(struct mock *mock, enum mock_personality personality)
     mock->stalls_while_busy = personalities[personality].stalls_while_busy;
     mock->stuck_erase = personalities[personality].stuck_erase;
     mock->deaf_mass_erase = personalities[personality].deaf_mass_erase;
+    mock->rewrites = personalities[personality].rewrites;
+    mock->does_first = personalities[personality].does_first;
+    mock->name = personalities[personality].product;
     if (personalities[personality].erase_size)
         mock->erase_size = personalities[personality].erase_size;
 }
@@ -201,9 +209,10 @@ static uint8_t write_block(struct mock *m)
     uint8_t *at = m->flash + (addr - MOCK_BASE);
     program_words(m, (uint32_t)(addr - MOCK_BASE), m->job_size);
     for (size_t i = 0; i < m->job_size; i++) {
-        if (at[i] != 0xFF)
+        if (at[i] != 0xFF && !m->rewrites)
             violate(m, "a write to flash that is not blank");
-        at[i] &= m->job[i];
+        m->changes += at[i] != m->job[i];
+        at[i] = m->rewrites ? m->job[i] : at[i] & m->job[i];
     }
     return DFU_OK;
 }
@@ -264,6 +273,7 @@ static int upload(struct mock *m, uint16_t block, uint8_t *data, uint16_t size)
     }
     if (size > MOCK_XFER || (block < DFUSE_FIRST_BLOCK && !m->plain))
         return stall(m, "an upload too long, or of no data block");
+    m->uploads++;
     uint32_t end = m->short_read_at ? m->short_read_at : MOCK_BASE + MOCK_SIZE;
     uint64_t addr = block_addr(m, block);
     if (addr < MOCK_BASE || addr > end)
@@ -353,6 +363,14 @@ static int getstatus(struct mock *m, uint8_t *data)
         if (m->deaf_mass_erase && m->job_size == 1 && m->job[0] == DFUSE_ERASE)
             m->ready_ms = m->now_ms + 20000;
         m->state = m->sync_first ? DFU_DNLOAD_SYNC : DFU_DNBUSY;
+        if (m->does_first) {
+            execute(m);
+            uint8_t after = m->state;
+            m->state = after == DFU_DNLOAD_IDLE ? DFU_DNBUSY : after;
+            answer(m, data, 0);
+            m->state = after;
+            return DFU_STATUS_SIZE;
+        }
         if (m->done_at_once || (m->sync_first && !m->busy_ms))
             execute(m);
         else if (m->sync_first) {
@@ -442,8 +460,8 @@ static int descriptor(struct mock *m, const uint8_t setup[8], uint8_t *data)
     static const uint8_t languages[4] = {4, 3, 9, 4};
     uint8_t config[sizeof config_descriptor];
     uint16_t size = transfer_get16(setup + 6);
-    const char *const texts[] = {
-        "", "caboose", "mock", m->serial ? m->serial : "0001", m->plain ? "Firmware" : m->map};
+    const char *const texts[] = {"", "caboose", m->name ? m->name : "mock",
+        m->serial ? m->serial : "0001", m->plain ? "Firmware" : m->map};
     switch (setup[3]) {
     case USB_DESCRIPTOR_DEVICE:
         return give(data, size, device_descriptor, sizeof device_descriptor);

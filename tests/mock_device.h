@@ -33,7 +33,9 @@ enum mock_leave {          /* what it does when it is told to leave */
 };
 
 enum mock_personality {
-    MOCK_CABOOSE,  /* DfuSe as it should be; announces that it leaves */
+    MOCK_CABOOSE, /* ours: merges what is written with what is there, and is done when it says dfuDNBUSY */
+    MOCK_NAMESAKE, /* says that it is ours, and is not */
+    MOCK_USUAL,    /* DfuSe as it should be; announces that it leaves */
     MOCK_TEXTBOOK, /* DFU 1.1 without DfuSe, manifestation tolerant: dfuDNLOAD-SYNC, blocks from 0 */
     MOCK_F4_ROM,   /* gone at once when told to leave; a leave without a GETSTATUS would do */
     MOCK_L4_ROM,   /* names too short a time and STALLs GETSTATUS until it has erased */
@@ -50,6 +52,9 @@ struct mock {
     bool plain;           /* DFU 1.1: blocks counted from 0, no commands */
     bool stuck_erase;     /* an erase ends only by two CLRSTATUS */
     bool deaf_mass_erase; /* no answer during a mass erase */
+    bool rewrites;        /* needs no erases, and programs what differs only */
+    bool does_first;      /* executes at the first GETSTATUS, which says dfuDNBUSY all the same */
+    const char *name;     /* iProduct; NULL: "mock" */
     uint32_t nak_ms;      /* the GETSTATUS that ends a work is not answered so long */
     uint32_t erase_size;  /* what an erase really erases; 0: nothing */
     uint32_t word;        /* what is programmed at once, and once after an erase; 0: any byte */
@@ -90,7 +95,8 @@ struct mock {
 
     /* What was done to it. */
     uint32_t left_at; /* the transfer that told it to leave */
-    uint32_t transfers, erases[MOCK_PAGES], set_addresses, blocks, resets, aborts, clears, statuses;
+    uint32_t transfers, erases[MOCK_PAGES], set_addresses, blocks, resets, aborts, clears, statuses,
+        uploads, changes;  /* bytes that were programmed */
     const char *violation; /* the first rule that the host broke */
 };
 

@@ -9,8 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 TestSuite(caboose, .fini = session_end_all, .timeout = 120);
+
+TestSuite(completion, .fini = session_end_all, .timeout = 60);
 
 enum link { LIBUSB, USBIP, LINKS };
 static const char *const link_names[] = {"libusb", "USB/IP"};
@@ -331,7 +334,7 @@ Test(caboose, a_refused_connection_is_one_line_that_says_what_to_do)
 /* The board's flash operations are few before the first change, so what happened can be told from them. */
 Test(caboose, a_cable_pulled_half_way_is_told_and_the_next_time_it_works)
 {
-    static const unsigned transactions[] = {500, 1500}; /* while comparing; while writing */
+    static const unsigned transactions[] = {60, 900}; /* while comparing; while writing */
     for (enum link link = 0; link < LINKS; link++)
         for (unsigned i = 0; i < 2; i++) {
             struct session *s = session_new("");
@@ -357,7 +360,7 @@ Test(caboose, a_cable_pulled_half_way_is_told_and_the_next_time_it_works)
 Test(caboose, with_wait_a_cable_pulled_half_way_only_costs_time)
 {
     struct session *s = session_new("");
-    session_say(s, "fault 1500 unplug"); /* while writing */
+    session_say(s, "fault 900 unplug"); /* while writing */
     struct outcome o = run(s,
         "sh -c '(sleep 2; build/bin/caboose-sim-ctl %s plug; build/bin/caboose-sim-ctl %s sleep "
         "1s) "
@@ -382,11 +385,11 @@ Test(caboose, one_changed_function_costs_its_pages_only)
         struct outcome o = caboose(s, link, "flash", "--dry-run build/examples/large-2.elf");
         expect_good(o, "dry run", link);
         cr_expect(
-            strstr(o.out, "nothing was changed") && strstr(o.out, "0x08000000  E"), "%s", o.out);
+            strstr(o.out, "nothing was changed") && strstr(o.out, "0x08000000  w"), "%s", o.out);
         cr_expect_eq(session_count(s, "page_erases"), before, "a dry run erased");
         o = caboose(s, link, "flash", "build/examples/large-2.elf");
         expect_good(o, "flash", link);
-        cr_expect(strstr(o.out, "of 52 sectors differed"), "%s", o.out);
+        cr_expect(strstr(o.out, "of 52 sectors written"), "%s", o.out);
         uint64_t erased = session_count(s, "page_erases") - before;
         cr_expect(erased < 20, "%llu pages were erased", (unsigned long long)erased);
         session_sleep(s, "1s");
@@ -455,14 +458,16 @@ static void expect_json(struct outcome o, const char *what)
 Test(caboose, json_is_json_and_nothing_else_on_standard_output)
 {
     static const char *const commands[][2] = {
-        {"list",   ""               },
-        {"info",   ""               },
-        {"flash",  "--dry-run " HSI },
-        {"flash",  "--no-leave " HSI},
-        {"verify", HSI              },
-        {"verify", BLINKY           }, /* fails */
-        {"erase",  "--dry-run"      },
-        {"leave",  ""               },
+        {"list",      ""               },
+        {"info",      ""               },
+        {"flash",     "--dry-run " HSI },
+        {"flash",     "--no-leave " HSI},
+        {"verify",    HSI              },
+        {"verify",    BLINKY           }, /* fails */
+        {"erase",     "--dry-run"      },
+        {"read",      "--size 1K @/x"  },
+        {"unprotect", "--dry-run"      },
+        {"leave",     ""               },
     };
     struct session *s = session_new("");
     for (unsigned i = 0; i < sizeof commands / sizeof commands[0]; i++)
@@ -483,10 +488,30 @@ Test(caboose, list_without_a_board_fails_with_advice)
     }
 }
 
+/* In columns: a character of UTF-8 has one byte that is not a continuation. */
+static unsigned width_of(const char *line, const char *end)
+{
+    unsigned width = 0;
+    for (; line < end; line++)
+        width += (*line & 0xC0) != 0x80;
+    return width;
+}
+
+/* How many lines; none is wider than a terminal. */
+static unsigned expect_narrow(const char *text, const char *what)
+{
+    unsigned lines = 0;
+    for (const char *p = text, *end; (end = strchr(p, '\n')) != NULL; p = end + 1, lines++)
+        cr_expect(width_of(p, end) <= 80, "%s: %.*s", what, (int)(end - p), p);
+    cr_expect(lines > 0, "%s says nothing", what);
+    return lines;
+}
+
 Test(caboose, every_help_fits_a_screen)
 {
     struct session *s = session_bare("--load " BLINKY);
     struct outcome o = run(s, "build/bin/caboose help");
+    cr_expect(expect_narrow(o.out, "help") <= 24);
     char names[32][16];
     unsigned count = 0;
     for (const char *p = o.out; (p = strstr(p, "\n  caboose ")) != NULL && count < 32; count++)
@@ -497,39 +522,128 @@ Test(caboose, every_help_fits_a_screen)
             continue;
         o = run(s, "build/bin/caboose %s --help", names[i]);
         cr_expect_eq(o.code, 0, "%s: %s", names[i], o.err);
-        unsigned lines = 0;
-        for (const char *p = o.out, *end; (end = strchr(p, '\n')) != NULL; p = end + 1, lines++)
-            cr_expect(end - p <= 80, "%s: %.*s", names[i], (int)(end - p), p);
-        cr_expect(lines <= 24, "%s has %u lines of help", names[i], lines);
+        cr_expect(expect_narrow(o.out, names[i]) <= 24, "%s", names[i]);
+    }
+    o = run(s, "build/bin/caboose dfu-util --help"); /* of as many lines as dfu-util's own */
+    expect_narrow(o.err, "dfu-util");
+}
+
+Test(caboose, what_is_shown_to_people_is_no_wider_than_a_terminal)
+{
+    static const char *const files[] = {BLINKY, "README.md", "@/x.dfu",
+        "build/firmware/bluepill-tail.bin", "build/firmware/bluepill-tail.elf"};
+    struct session *s = session_new("");
+    run(s, "build/bin/caboose pack -q @/x.dfu " BLINKY);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        expect_narrow(run(s, "build/bin/caboose inspect %s", files[i]).out, files[i]);
+    expect_narrow(caboose(s, USBIP, "info", "%s", "").out, "info");
+    struct outcome o = caboose(s, USBIP, "flash", "--dry-run build/examples/large.bin");
+    const char *drawn = strstr(o.out, "\n    0x"); /* below what was to be said in one line */
+    cr_assert(drawn, "%s", o.out);
+    expect_narrow(drawn + 1, "a plan");
+    struct session *large = session_bare(
+        "--board stm32f103re --hse 12000000 --load build/firmware/f103-12mhz-tail.bin");
+    session_say(large, "wait-device 3s");
+    expect_narrow(caboose(large, USBIP, "info", "%s", "").out, "info");
+}
+
+Test(caboose, its_manual_pages_are_well_formed_and_no_wider_than_a_terminal)
+{
+    static const char *const pages[] = {"caboose", "caboose-dfu-util", "caboose-sim"};
+    struct session *s = session_bare("--load " BLINKY);
+    if (run(s, "groff --version").code != 0)
+        cr_skip_test("groff is not installed");
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        struct outcome o =
+            run(s, "sh -c 'groff -ww -mandoc -Tutf8 -P-cbou -rLL=80n docs/%s.1'", pages[i]);
+        cr_expect_str_eq(o.err, "", "%s: %s", pages[i], o.err);
+        cr_expect(expect_narrow(o.out, pages[i]) > 20);
     }
 }
 
-Test(caboose, completion_completes_commands_options_and_files)
+/* A line as it stands when the tab key is pressed, and what is to become of it. */
+static const struct completion {
+    const char *line, *gives;
+} completions[] = {
+    {"caboose fl",             "caboose flash"                },
+    {"caboose dfu",            "caboose dfu-util"             },
+    {"caboose flash --dry",    "caboose flash --dry-run"      },
+    {"caboose erase --siz",    "caboose erase --size"         },
+    {"caboose flash firm",     "caboose flash firmware.hex"   },
+    {"caboose flash -n firm",  "caboose flash -n firmware.hex"},
+    {"caboose list --no-leav", "caboose list --no-leav"       }, /* it has no such option */
+    {"caboose help unpa",      "caboose help unpack"          },
+    {"caboose completion fi",  "caboose completion fish"      },
+};
+enum { COMPLETIONS = sizeof completions / sizeof completions[0] };
+
+/* A directory with the scripts, named as the shells want them, and a file. */
+static struct session *with_scripts(void)
 {
-    static const struct {
-        const char *words, *index, *gives;
-    } cases[] = {
-        {"caboose fl",              "1", "flash\n"    },
-        {"caboose flash --dry",     "2", "--dry-run\n"},
-        {"caboose erase --siz",     "2", "--size\n"   },
-        {"caboose flash README.m",  "2", "README.md\n"},
-        {"caboose list --no-leave", "2", "\n"         },
-    };
     struct session *s = session_bare("--load " BLINKY);
-    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    make(s, ": >@/firmware.hex");
+    make(s, "build/bin/caboose completion bash >@/bash");
+    make(s, "build/bin/caboose completion zsh >@/_caboose");
+    make(s, "build/bin/caboose completion fish >@/fish");
+    return s;
+}
+
+Test(completion, bash_completes_commands_options_and_files)
+{
+    struct session *s = with_scripts();
+    for (unsigned i = 0; i < COMPLETIONS; i++) {
+        const char *line = completions[i].line, *last = strrchr(line, ' ') + 1;
+        unsigned words = 0;
+        for (const char *p = line; (p = strchr(p, ' ')) != NULL; p++)
+            words++;
         struct outcome o = run(s,
-            "bash -c 'eval \"$(build/bin/caboose completion bash)\"; COMP_WORDS=(%s); "
-            "COMP_CWORD=%s; _caboose; echo \"${COMPREPLY[*]}\"'",
-            cases[i].words, cases[i].index);
-        cr_expect_str_eq(o.out, cases[i].gives, "%s: %s%s", cases[i].words, o.out, o.err);
+            "bash -c 'cd @; . @/bash; COMP_WORDS=(%s); COMP_CWORD=%u; _caboose; "
+            "echo \"${COMPREPLY[*]}\"'",
+            line, words);
+        const char *wanted = completions[i].gives + (last - line);
+        if (!strcmp(line, completions[i].gives))
+            wanted = "";
+        cr_expect(!strncmp(o.out, wanted, strlen(wanted)) && o.out[strlen(wanted)] == '\n',
+            "%s: %s%s", line, o.out, o.err);
     }
-    for (unsigned i = 0; i < 2; i++) {
-        const char *shell = i ? "fish" : "zsh";
-        struct outcome o = run(s,
-            "build/bin/caboose completion %s >@/script; ! command -v %s "
-            ">/dev/null || %s -n @/script",
-            shell, shell, shell);
-        cr_expect_eq(o.code, 0, "%s: %s", shell, o.err);
+}
+
+Test(completion, zsh_completes_commands_options_and_files)
+{
+    struct session *s = with_scripts();
+    if (run(s, "zsh --version").code != 0)
+        cr_skip_test("zsh is not installed");
+    struct outcome o = run(s, "zsh -n @/_caboose");
+    cr_expect(o.code == 0 && !o.err[0], "%s", o.err);
+    char lines[1024] = "";
+    for (unsigned i = 0; i < COMPLETIONS; i++)
+        snprintf(lines + strlen(lines), sizeof lines - strlen(lines), " '%s'", completions[i].line);
+    o = run(s, "tests/zsh_completes @%s", lines);
+    const char *line = o.out;
+    for (unsigned i = 0; i < COMPLETIONS && line; i++) {
+        size_t n = strlen(completions[i].gives);
+        cr_expect(!strncmp(line, completions[i].gives, n) && strchr(" =|", line[n]), "%s: %.*s",
+            completions[i].line, (int)strcspn(line, "\n"), line);
+        line = strchr(line, '\n');
+        line += line != NULL;
+    }
+    cr_expect(line && !*line, "%s%s", o.out, o.err);
+}
+
+Test(completion, fish_completes_commands_options_and_files)
+{
+    struct session *s = with_scripts();
+    if (run(s, "fish --version").code != 0)
+        cr_skip_test("fish is not installed");
+    struct outcome o = run(s, "fish -n @/fish");
+    cr_expect(o.code == 0 && !o.err[0], "%s", o.err);
+    for (unsigned i = 0; i < COMPLETIONS; i++) {
+        const char *line = completions[i].line;
+        o = run(s, "env HOME=@ fish -c 'cd @; source @/fish; complete -C \"%s\"'", line);
+        const char *wanted = strrchr(completions[i].gives, ' ') + 1;
+        size_t n = strcmp(line, completions[i].gives) ? strlen(wanted) : 0;
+        cr_expect(!strncmp(o.out, wanted, n) && (n ? strchr("\t\n", o.out[n]) != NULL : !o.out[0]),
+            "%s: %s%s", line, o.out, o.err);
     }
 }
 
@@ -540,6 +654,208 @@ Test(caboose, the_example_of_the_library_flashes_a_board)
     cr_expect_eq(o.code, 0, "%s%s", o.out, o.err);
     session_sleep(s, "900ms");
     cr_expect(session_heard(s, "hsi 1: interrupts work"), "%s", session_text(s));
+}
+
+/* --- exit codes, and what programs read ------------------------------------------------------------- */
+
+/* sysexits.h; EX_OSERR is test_starved's, EX_NOPERM test_refused's, EX_PROTOCOL test_scripted's. */
+Test(caboose, every_kind_of_failure_has_its_exit_code)
+{
+    static const struct {
+        int code;
+        const char *command;
+    } cases[] = {
+        {0,              "list"                            },
+        {EX_USAGE,       "frob"                            },
+        {EX_USAGE,       "flash --frob " HSI               },
+        {EX_USAGE,       "flash"                           },
+        {EX_USAGE,       "flash " HSI " " HSI              },
+        {EX_USAGE,       "read -s 1G @/x"                  },
+        {EX_USAGE,       "leave 0800"                      },
+        {EX_USAGE,       "leave --at"                      },
+        {EX_USAGE,       "erase --at 0x08000000"           },
+        {EX_USAGE,       "unprotect"                       },
+        {EX_USAGE,       "flash --at 0x08000000 " BLINKY   },
+        {EX_USAGE,       "completion csh"                  },
+        {EX_USAGE,       "read --json -"                   },
+        {EX_DATAERR,     "flash README.md"                 },
+        {EX_DATAERR,     "verify /bin/true"                },
+        {EX_DATAERR,     "inspect /bin/true"               },
+        {EX_DATAERR,     "leave 0x0800ba65"                },
+        {EX_DATAERR,     "erase --at 0x20000000 --size 1K" },
+        {EX_DATAERR,     "flash --family STM32F1 " BLINKY  },
+        {EX_NOINPUT,     "flash @/none"                    },
+        {EX_NOINPUT,     "inspect @/"                      },
+        {EX_NOINPUT,     "unpack @/none"                   },
+        {EX_NOINPUT,     "pack @/x @/none@0x08000000"      },
+        {EX_UNAVAILABLE, "flash -d 1209:0001 " HSI         },
+        {EX_UNAVAILABLE, "info -d nobody"                  },
+        {EX_UNAVAILABLE, "flash --wait=1 -d 1209:0001 " HSI},
+        {EX_CANTCREAT,   "read /nonexistent/x"             },
+        {EX_CANTCREAT,   "read --size 1K /dev/full"        },
+        {EX_CANTCREAT,   "pack /dev/full " BLINKY          },
+        {EX_IOERR,       "verify " HSI                     },
+        {EX_IOERR,       "unprotect --force"               },
+    };
+    struct session *s = session_new("");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char command[16], *rest = strchr(cases[i].command, ' ');
+        snprintf(command, sizeof command, "%.*s", (int)(rest ? rest - cases[i].command : 15),
+            cases[i].command);
+        bool files = strstr("inspect pack unpack completion frob", command);
+        struct outcome o = files ? run(s, "build/bin/caboose %s", cases[i].command)
+                                 : caboose(s, USBIP, command, "%s", rest ? rest : "");
+        cr_expect_eq(o.code, cases[i].code, "%s: exit code %d, not %d\n%s", cases[i].command,
+            o.code, cases[i].code, o.err);
+        cr_expect((o.code == 0) == (o.err[0] == '\0'), "%s: %s", cases[i].command, o.err);
+    }
+    session_say(s, "unplug");
+    cr_expect_eq(caboose(s, USBIP, "list", "%s", "").code, EX_UNAVAILABLE);
+}
+
+/* An array where a success would be one, else an object; the words are in it. */
+Test(caboose, json_is_json_when_a_command_fails)
+{
+    static const struct {
+        const char *command, *arguments;
+        bool board, array;
+    } cases[] = {
+        {"info",      "",                      true,  false},
+        {"flash",     HSI,                     true,  true },
+        {"flash",     "--all " HSI,            true,  true },
+        {"flash",     "@/none",                true,  true },
+        {"flash",     "",                      true,  true },
+        {"verify",    HSI,                     true,  true },
+        {"read",      "@/x",                   true,  true },
+        {"erase",     "",                      true,  true },
+        {"erase",     "--size 1K",             true,  true },
+        {"leave",     "",                      true,  true },
+        {"leave",     "here",                  true,  true },
+        {"unprotect", "",                      true,  true },
+        {"unprotect", "--force",               true,  true },
+        {"inspect",   "@/none",                false, false},
+        {"pack",      "@/x @/none@0x08000000", false, false},
+        {"unpack",    "@/none",                false, false},
+    };
+    struct session *s = session_new("");
+    session_say(s, "unplug");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct outcome o = run(s, "build/bin/caboose %s --json %s %s %s", cases[i].command,
+            cases[i].board ? "--usbip" : "", cases[i].board ? s->usbip : "", cases[i].arguments);
+        json_t *all = json_loads(o.out, 0, NULL);
+        json_t *one = cases[i].array ? json_array_get(all, 0) : all;
+        const char *message = json_string_value(json_object_get(one, "message"));
+        cr_expect(o.code != 0 && message && message[0], "%s %s: %s", cases[i].command,
+            cases[i].arguments, o.out);
+        cr_expect(json_is_false(json_object_get(one, "ok")), "%s", o.out);
+        cr_expect_eq(json_integer_value(json_object_get(one, "exit")), o.code, "%s", o.out);
+        json_decref(all);
+    }
+}
+
+/* --- which board ------------------------------------------------------------------------------------ */
+
+Test(caboose, a_board_is_chosen_by_its_number_its_path_or_its_ids)
+{
+    struct session *s = session_new("");
+    struct outcome o = caboose(s, USBIP, "list", "--json");
+    json_t *all = json_loads(o.out, 0, NULL);
+    const char *serial = json_string_value(json_object_get(json_array_get(all, 0), "serial"));
+    const char *path = json_string_value(json_object_get(json_array_get(all, 0), "path"));
+    cr_assert(serial && path, "%s", o.out);
+    const char *const good[] = {serial, path, "0483:df11", "0483:DF11"};
+    const char *const bad[] = {"1C7D90B2", "1-2", "0483:df12", "df11"};
+    for (enum link link = 0; link < LINKS; link++)
+        for (unsigned i = 0; i < 4; i++) {
+            expect_good(caboose(s, link, "info", "--device %s", good[i]), good[i], link);
+            o = caboose(s, link, "info", "-d %s", bad[i]);
+            cr_expect_eq(o.code, EX_UNAVAILABLE, "%s: %s", bad[i], o.out);
+            cr_expect(strstr(o.err, bad[i]) && strstr(o.err, "caboose list"), "%s", o.err);
+        }
+    json_decref(all);
+}
+
+Test(caboose, an_application_with_a_dfu_interface_is_not_taken_for_a_second_board)
+{
+    struct session *runs = session_new(""), *waits = session_new("");
+    expect_good(caboose(runs, USBIP, "flash", "build/examples/runtime.bin"), "flash", USBIP);
+    session_sleep(runs, "1s");
+    cr_assert(!session_in_dfu(runs));
+    struct outcome o =
+        run(waits, "build/bin/caboose list --usbip %s --usbip %s", runs->usbip, waits->usbip);
+    cr_expect(strstr(o.out, "runs its application") && strstr(o.out, "writable="), "%s", o.out);
+    o = run(
+        waits, "build/bin/caboose flash --usbip %s --usbip %s " BLINKY, runs->usbip, waits->usbip);
+    expect_good(o, "flash", USBIP);
+    session_sleep(waits, "900ms");
+    cr_expect(session_heard(waits, HELLO));
+    cr_expect(!session_in_dfu(runs) && !session_heard(runs, HELLO), "%s", session_text(runs));
+}
+
+Test(caboose, a_raw_file_needs_no_suffix_and_gets_no_warning)
+{
+    struct session *s = session_new("");
+    struct outcome o = caboose(s, USBIP, "flash", HSI);
+    expect_good(o, "flash", USBIP);
+    cr_expect_str_eq(o.err, "");
+    back_to_dfu(s);
+    o = on_board(s, "build/bin/caboose dfu-util -a 0 -s 0x08000000:leave -D " HSI);
+    cr_expect_eq(o.code, 0);
+    cr_expect(!strstr(o.err, "suffix") && !strstr(o.out, "uffix"), "%s%s", o.out, o.err);
+}
+
+Test(caboose, standard_input_is_a_file)
+{
+    struct session *s = session_new("");
+    struct outcome o =
+        run(s, "sh -c 'build/bin/caboose flash --no-leave --usbip %s - <" BLINKY "'", s->usbip);
+    expect_good(o, "flash -", USBIP);
+    o = run(s, "sh -c 'build/bin/caboose verify --usbip %s - <" BLINKY "'", s->usbip);
+    expect_good(o, "verify -", USBIP);
+    o = run(s, "sh -c 'build/bin/caboose read --size 8 --usbip %s - | od -An -tx1'", s->usbip);
+    cr_expect(strstr(o.out, " 20 "), "%s%s", o.out, o.err);
+    o = run(s, "sh -c 'printf S1 | build/bin/caboose flash --usbip %s -'", s->usbip);
+    cr_expect_eq(o.code, EX_DATAERR);
+    cr_expect(strstr(o.err, "standard input"), "%s", o.err);
+}
+
+/* --- terminals and pipes ---------------------------------------------------------------------------- */
+
+TestSuite(terminal, .fini = session_end_all, .timeout = 60);
+
+/* On a terminal of its own: script(1) of bsdutils, which Debian always has. */
+static struct outcome on_terminal(struct session *s, const char *environment, const char *command)
+{
+    return run(s, "env -u NO_COLOR %s script -qec \"build/bin/caboose %s --usbip %s\" /dev/null",
+        environment, command, s->usbip);
+}
+
+Test(terminal, progress_is_drawn_on_a_terminal_and_told_in_a_pipe)
+{
+    struct session *s = session_new("");
+    struct outcome o = on_terminal(s, "", "flash --no-leave build/examples/large.bin");
+    cr_expect_eq(o.code, 0, "%s", o.out);
+    cr_expect(strstr(o.out, "\rwriting   [=") && strstr(o.out, "100%") && strstr(o.out, "KiB/s"),
+        "%s", o.out);
+    for (const char *line = o.out; line; line = strchr(line, '\r') ? strchr(line, '\r') + 1 : NULL)
+        cr_expect(strcspn(line, "\r\n") < 80 || strstr(line, "flashed"), "wraps: %.100s", line);
+    o = on_terminal(s, "", "flash --quiet --rewrite --no-leave build/examples/large.bin");
+    cr_expect_str_eq(o.out, "");
+    o = caboose(s, USBIP, "flash", "--rewrite --no-leave build/examples/large.bin");
+    cr_expect(strstr(o.out, "\nwriting: 5") && !strchr(o.out, '\r'), "%s", o.out);
+}
+
+Test(terminal, colours_are_for_terminals_and_not_with_no_color)
+{
+    struct session *s = session_new("");
+    struct outcome o = on_terminal(s, "", "flash @/none");
+    cr_expect(strstr(o.out, "\033[31mcaboose: \033[0m"), "%s", o.out);
+    o = on_terminal(s, "NO_COLOR=1", "flash @/none");
+    cr_expect(strstr(o.out, "caboose: ") && !strchr(o.out, '\033'), "%s", o.out);
+    o = on_terminal(s, "NO_COLOR=", "flash @/none"); /* empty is as not set: no-color.org */
+    cr_expect(strchr(o.out, '\033'), "%s", o.out);
+    o = caboose(s, USBIP, "flash", "@/none");
+    cr_expect(!strchr(o.err, '\033'), "%s", o.err);
 }
 
 /* --- many at once --------------------------------------------------------------------------------- */

@@ -221,6 +221,19 @@ Test(engine, a_poll_timeout_of_zero_does_not_spin)
     cr_expect(flash_holds_image());
 }
 
+Test(engine, a_device_that_names_no_time_is_asked_again_at_once_and_then_each_millisecond)
+{
+    mock.poll_ms = mock.busy_ms = 0;
+    cr_expect(flash(&no_leave) == ENGINE_OK, "%s", engine.message);
+    cr_expect(mock.now_ms == 0, "%llu ms were waited for nothing", (unsigned long long)mock.now_ms);
+    mock_init(&mock);
+    mock.poll_ms = 0;
+    mock.never_ready = true;
+    plan_free(&plan);
+    cr_expect(flash(&no_leave) == ENGINE_PROTOCOL);
+    cr_expect(mock.statuses <= mock.now_ms + 10, "%u", mock.statuses);
+}
+
 Test(engine, waits_as_long_as_the_device_asks)
 {
     mock.poll_ms = mock.busy_ms = 700;
@@ -472,7 +485,7 @@ Test(plan, a_blank_sector_is_not_erased_and_its_blank_blocks_are_not_written)
     tear_down();
     make_program(MOCK_BASE, 16384);
     memset(image.segments[0].data + 4096, 0xFF, 8192);
-    cr_assert(plan_survey(&plan, &contents, &device, &image, PLAN_ANY_ALT, why) == 0, "%s", why);
+    cr_assert(plan_survey(&plan, &contents, &device, &image, &all, why) == 0, "%s", why);
     cr_expect(plan.bytes[STEP_READ] == 16384);
     plan_free(&plan);
     memset(contents.segments[0].data, 0xFF, 16384);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Files that toolchains make, and what becomes of them on the way. */
+#include "image/crc32.h"
 #include "image/dfuse.h"
 #include "image/file.h"
 #include "image/hex.h"
@@ -521,7 +522,12 @@ static void sign(struct file *f)
 
 Test(dfuse, the_checksum_is_the_published_one)
 {
-    cr_expect(~(uint32_t)crc32(0, (const Bytef *)"123456789", 9) == 0x340BC6D9);
+    uint8_t data[777];
+    cr_expect(crc32_dfu((const uint8_t *)"123456789", 9) == 0x340BC6D9);
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)(i * i * 31 + i / 3);
+        cr_expect(crc32_dfu(data, i) == ~(uint32_t)crc32(0, data, (uInt)i), "of %zu bytes", i);
+    }
 }
 
 Test(dfuse, what_was_written_is_read)
@@ -855,8 +861,8 @@ static const struct { size_t field; uint32_t value; const char *message; } bad_u
     {4,   0,          "byte 0x204: the mark"},
     {508, 0,          "byte 0x3fc: the mark"},
     {8,   0x3000,     "byte 0x208: the block holds a file"},
-    {8,   0,          "byte 0x21c: a block for family 0x00000000 after those for 0x5ee21072"},
-    {28,  0x57755A57, "byte 0x21c: a block for family 0x57755a57"},
+    {8,   0,          "byte 0x18: the block says there are 3 and there are 2 of its family"},
+    {28,  0x57755A57, "byte 0x18: the block says there are 3 and there are 2 of its family"},
     {24,  4,          "byte 0x218: the block says there are 4 and there are 3"},
     {20,  3,          "byte 0x214: block 3 of 3"},
     {20,  0,          "byte 0x214: block 0 comes again"},
@@ -875,6 +881,66 @@ Test(uf2, damage_is_told_with_its_byte)
         cr_expect(parse(f, sizeof f) != 0, "%s", bad_uf2[i].message);
         expect_error(bad_uf2[i].message);
     }
+}
+
+/* Each chip's blocks are numbered for themselves: such files are made by joining others. */
+static void make_universal(struct uf2_block file[2 * BLOCKS], uint32_t family, uint32_t addr)
+{
+    make_uf2(file);
+    make_uf2(file + BLOCKS);
+    for (int i = BLOCKS; i < 2 * BLOCKS; i++) {
+        file[i].family = family;
+        file[i].addr += addr - 0x08000000;
+        file[i].data[0] = '!';
+    }
+}
+
+Test(uf2, of_programs_for_several_chips_the_one_that_dfuse_can_flash_is_taken)
+{
+    struct uf2_block f[2 * BLOCKS];
+    make_universal(f, 0xE48BFF56, 0x10000000);
+    cr_assert(parse(f, sizeof f) == 0, "%s", why);
+    cr_expect(image.count == 1 && image.family == STM32F1);
+    expect_segment(0, 0x08000000, "hello world");
+    cr_expect_str_eq(image.note, "of the programs for STM32F1, RP2040 that for STM32F1 is taken");
+}
+
+Test(uf2, of_programs_for_several_chips_of_a_kind_one_must_be_chosen)
+{
+    struct uf2_block f[2 * BLOCKS];
+    make_universal(f, 0x57755A57, 0x08000000);
+    cr_expect(parse(f, sizeof f) != 0);
+    expect_error(
+        "holds programs for several chips (STM32F1, STM32F4); say for which, with --family");
+    cr_expect(!uf2_choose((uint8_t *)f, sizeof f, 0x12345678));
+    cr_expect(parse(f, sizeof f) != 0);
+    cr_expect(uf2_choose((uint8_t *)f, sizeof f, 0x57755A57));
+    cr_assert(parse(f, sizeof f) == 0, "%s", why);
+    cr_expect(image.family == 0x57755A57);
+    expect_segment(0, 0x08000000, "!ello!world");
+}
+
+Test(uf2, a_block_that_is_missing_of_one_of_several_programs_is_missed)
+{
+    struct uf2_block f[2 * BLOCKS];
+    for (int lost = 0; lost < 2 * BLOCKS; lost++) {
+        make_universal(f, 0xE48BFF56, 0x10000000);
+        memmove(&f[lost], &f[lost + 1], (size_t)(2 * BLOCKS - 1 - lost) * sizeof f[0]);
+        cr_expect(parse(f, sizeof f - sizeof f[0]) != 0, "block %d", lost);
+        expect_error("there are 3 and there are 2 of its family");
+    }
+}
+
+Test(uf2, blocks_for_more_chips_than_there_can_be_are_damage)
+{
+    struct uf2_block f[32 * BLOCKS];
+    for (uint32_t i = 0; i < 32; i++) {
+        make_uf2(f + i * BLOCKS);
+        for (uint32_t k = 0; k < BLOCKS; k++)
+            f[i * BLOCKS + k].family = i;
+    }
+    cr_expect(parse(f, sizeof f) != 0);
+    expect_error("yet another family");
 }
 
 Test(uf2, is_known_by_any_two_of_its_marks)

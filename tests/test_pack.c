@@ -104,7 +104,29 @@ Test(pack, the_family_of_a_uf2_file_is_kept_or_given)
     cr_expect(run("caboose pack -q a.uf2 hex --family 0x12345678 && caboose inspect a.uf2") == 0);
     expect_said("0x12345678");
     cr_expect(run("caboose pack -q a.uf2 hex --family STM32X") == 64);
-    expect_said("neither a UF2 family's name");
+    expect_said("give a UF2 family's name");
+}
+
+/* Two UF2 files joined are a UF2 file for both chips. */
+Test(pack, of_a_uf2_file_for_several_chips_one_program_is_taken)
+{
+    cr_assert(run("caboose pack -q a.uf2 hex --family STM32F1 && "
+                  "caboose pack -q b.uf2 raw@0x08000000 --family STM32F4 && "
+                  "cat a.uf2 b.uf2 >both && caboose pack -q a.hex a.uf2 && "
+                  "caboose pack -q b.hex b.uf2") == 0,
+        "%s", said);
+    cr_expect(run("caboose inspect both") == 65);
+    expect_said("several chips (STM32F1, STM32F4); say for which, with --family");
+    cr_expect(run("caboose inspect --family STM32F4 both") == 0, "%s", said);
+    expect_said("STM32F4");
+    cr_expect(run("caboose pack -q x.hex both --family stm32f1 && cmp x.hex a.hex && "
+                  "caboose pack -q x.hex both --family 0x57755a57 && cmp x.hex b.hex") == 0,
+        "%s", said);
+    cr_expect(run("caboose unpack -q both --family STM32F4 -o - | cmp - raw") == 0, "%s", said);
+    cr_expect(run("caboose inspect --family STM32G4 both") == 65);
+    expect_said("no program for family 0x4c71240a");
+    cr_expect(run("caboose inspect --family STM32F1 hex") == 65);
+    expect_said("no UF2 file");
 }
 
 Test(pack, what_cannot_be_is_refused_with_the_reason_and_nothing_is_written)
@@ -171,6 +193,29 @@ Test(unpack, standard_output_takes_one_part)
     cr_expect(run("caboose unpack -o - hex") == 64);
     expect_said("2 parts");
     cr_expect(run("caboose unpack --format pdf hex") == 64);
+}
+
+Test(unpack, programs_can_read_what_was_made)
+{
+    cr_expect(run("caboose pack --json a.dfu hex") == 0);
+    json_t *object = json_loads(said, 0, NULL);
+    cr_assert(object, "nothing but JSON: %s", said);
+    cr_expect(json_is_true(json_object_get(object, "ok")));
+    cr_expect_str_eq(json_string_value(json_object_get(object, "file")), "a.dfu");
+    json_decref(object);
+    cr_expect(run("caboose unpack --json a.dfu") == 0);
+    object = json_loads(said, 0, NULL);
+    json_t *parts = json_object_get(object, "parts");
+    cr_assert(json_array_size(parts) == 2, "%s", said);
+    const char *file = json_string_value(json_object_get(json_array_get(parts, 1), "file"));
+    cr_expect_str_eq(file, "a-08001010.bin");
+    cr_expect(json_integer_value(json_object_get(json_array_get(parts, 1), "size")) == 40);
+    json_decref(object);
+    cr_expect(run("cp hex 'h\351x' && caboose inspect --json 'h\351x'") == 0); /* no UTF-8 */
+    object = json_loads(said, 0, NULL);
+    cr_assert(object, "nothing but JSON: %s", said);
+    cr_expect_str_eq(json_string_value(json_object_get(object, "file")), "h?x");
+    json_decref(object);
 }
 
 /* --- inspect -------------------------------------------------------------------------------------- */

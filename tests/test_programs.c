@@ -132,6 +132,15 @@ Test(simulator, a_broken_rule_ends_the_server_too)
     cr_expect(strstr(said, "FLASH_CR written while LOCK is set"), "%s", said);
 }
 
+/* As the kernel's do: lsusb takes the last byte off. */
+Test(simulator, strings_in_sysfs_are_lines)
+{
+    struct session *s = session_new("");
+    struct outcome o = on_board(s, "cat /sys/bus/usb/devices/1-1/product");
+    const char *end = strchr(o.out, '\n');
+    cr_expect(!strncmp(o.out, "caboose", 7) && end && !end[1], "'%s' %s", o.out, o.err);
+}
+
 /* --- the bootloader's files ------------------------------------------------------------------------ */
 
 Test(build, elf_has_nothing_but_the_image_at_the_start_of_flash)
@@ -181,21 +190,6 @@ Test(build, dfu_file_passes_dfu_suffix)
     cr_expect(strstr(o.out, "0x0483") && strstr(o.out, "0xDF11"), "%s", o.out);
 }
 
-/* --- libcaboose ------------------------------------------------------------------------------------ */
-
-Test(build, the_library_prints_nothing_ends_nothing_asks_no_clock_and_has_no_state)
-{
-    struct session *s = desk();
-    struct outcome o =
-        run(s, "nm build/lib/libcaboose.a | grep -E ' U (f?printf|vf?printf|puts|putchar|"
-               "fputs|fputc|fwrite|fopen|open|read|write|exit|_exit|abort|time|"
-               "clock_gettime|nanosleep|pthread_.*|elf_.*|libusb_.*|json_.*)$|"
-               " [bBC] '");
-    cr_expect_str_eq(o.out, "", "%s", o.out);
-    o = run(s, "nm build/lib/libcaboose.a");
-    cr_expect(strstr(o.out, " T caboose_job_new"), "%s", o.err);
-}
-
 /* --- installed elsewhere --------------------------------------------------------------------------- */
 
 Test(build, what_is_installed_elsewhere_works_there)
@@ -226,8 +220,62 @@ Test(build, what_is_installed_elsewhere_works_there)
 
 /* --- a witness ------------------------------------------------------------------------------------- */
 
-/* QEMU's machine has 128 KB of flash and 8 KB of RAM, and its RCC reads 0: no reset flag, which is a
- * power-up. */
+/* QEMU's machines have other sizes of flash than the board (128 KB, 1 MB), 8 KB of RAM at least, and an RCC that
+ * reads 0: no reset flag, which is a power-up. Their first USARTs are at different places. */
+static const struct machine {
+    const char *name, *console, *variant;
+} machines[] = {
+    {"stm32vldiscovery", "-serial stdio",              ""       },
+    {"netduino2",        "-serial null -serial stdio", "-usart2"},
+};
+
+/* What a flash image says there until it asks for a reset, which ends QEMU. */
+static char *says_in_qemu(struct session *s, const struct machine *m, const char *image)
+{
+    struct outcome o = run(s,
+        "timeout 50 qemu-system-arm -M %s %s -display none -monitor none -no-reboot -kernel %s",
+        m->name, m->console, image);
+    cr_expect_eq(o.code, 0, "%s on %s: %s%s", image, m->name, o.out, o.err);
+    return strdup(o.out);
+}
+
+static void boots_what_dfu_util_leaves(const char *application)
+{
+    if (system("command -v qemu-system-arm >/dev/null"))
+        cr_skip_test("qemu-system-arm is not installed");
+    for (const struct machine *m = machines; m < machines + 2; m++) {
+        char image[64];
+        snprintf(image, sizeof image, "build/tests/firmware/%s%s.bin", application, m->variant);
+        struct session *s = session_new("--flash-out @/dump");
+        struct outcome o = on_board(s, "dfu-util -a 0 -s 0x08000000 -D %s", image);
+        cr_assert_eq(o.code, 0, "%s", o.err);
+        cr_assert_eq(session_end(s), 0);
+        o = run(s, "cmp -n 8 @/dump %s", image);
+        cr_expect_eq(o.code, 1, "page 0 does not lead to the bootloader");
+        char *alone = says_in_qemu(s, m, image), *dump = says_in_qemu(s, m, "@/dump");
+        cr_expect(strstr(alone, "DONE"), "%s says: %s", image, alone);
+        cr_expect_str_eq(dump, alone, "%s under the bootloader", image);
+        free(alone);
+        free(dump);
+    }
+}
+
+Test(witness, qemus_machines_boot_the_flash_with_a_program_that_computes)
+{
+    boots_what_dfu_util_leaves("mix");
+}
+
+Test(witness, qemus_machines_boot_the_flash_with_a_program_that_fills_it)
+{
+    boots_what_dfu_util_leaves("table");
+}
+
+Test(witness, qemus_machines_boot_the_flash_with_a_program_that_is_interrupted)
+{
+    boots_what_dfu_util_leaves("ticks");
+}
+
+/* As an application for the board would be: it never ends, and says hello. */
 Test(witness, qemu_boots_the_flash_that_dfu_util_leaves)
 {
     if (system("command -v qemu-system-arm >/dev/null"))

@@ -171,6 +171,77 @@ Test(runtime, dfu_util_updates_the_application_that_runs)
     }
 }
 
+Test(runtime, caboose_updates_the_application_that_runs)
+{
+    struct session *s = session_new("");
+    char *bootloader = sysfs_of(s), *number = listed(s, "serial=\""), by_number[64];
+    snprintf(by_number, sizeof by_number, "--device %s", number);
+    const char *const choices[] = {by_number, "--device 1209:0002"};
+    flash(s, RUNTIME);
+    for (unsigned i = 0; i < 2; i++) {
+        char command[256];
+        show_both(s, bootloader);
+        session_forget(s);
+        snprintf(command, sizeof command, "build/bin/caboose flash %s %s", choices[i],
+            i % 2 ? RUNTIME : NEWER);
+        struct outcome o = on_both(s, command);
+        cr_expect_eq(o.code, 0, "%s: %s%s", command, o.out, o.err);
+        cr_expect(strstr(o.err, "asked the program on the board to give way"), "%s", o.err);
+        session_sleep(s, "500ms");
+        expect_says(s, i % 2 ? "runtime 1: configured" : "runtime 2: configured", command);
+    }
+}
+
+/* Here nobody's sleep passes in the board's time, which is let pass from beside. */
+static struct outcome over_usbip(struct session *s, const char *command)
+{
+    return run(s,
+        "sh -c '(for i in 1 2 3 4 5 6 7 8; do sleep 0.1; build/bin/caboose-sim-ctl %s sleep 300ms; "
+        "done) "
+        ">/dev/null 2>&1 & build/bin/caboose %s --usbip %s'",
+        s->control, command, s->usbip);
+}
+
+Test(runtime, caboose_updates_it_over_usbip_too_and_reads_and_verifies_it)
+{
+    static const char *const commands[] = {
+        "flash " NEWER, "verify --at 0x08000000 " NEWER, "read @/read"};
+    struct session *s = running();
+    for (unsigned i = 0; i < 3; i++) {
+        struct outcome o = over_usbip(s, commands[i]);
+        cr_expect_eq(o.code, 0, "%s: %s%s", commands[i], o.out, o.err);
+        session_sleep(s, "500ms");
+        cr_expect_eq(session_in_dfu(s), i > 0, "%s", commands[i]);
+        expect_says(s, i ? "runtime 2: detach" : "runtime 2: configured", commands[i]);
+        if (i > 0)
+            on_board(s, "dfu-util -a 0 -s :leave");
+        session_sleep(s, "500ms");
+        session_forget(s);
+    }
+}
+
+Test(runtime, who_only_looks_leaves_the_application_running)
+{
+    static const char *const commands[] = {"info", "leave", "flash --dry-run " NEWER, "list"};
+    struct session *s = running();
+    for (unsigned i = 0; i < 4; i++) {
+        struct outcome o = on_board(s, "build/bin/caboose %s", commands[i]);
+        cr_expect_eq(o.code == 0, i == 3, "%s", commands[i]);
+        cr_expect(i == 3 || strstr(o.err, "runs its application"), "%s: %s", commands[i], o.err);
+        session_sleep(s, "500ms");
+        cr_expect_str_eq(session_ids(s), "1209:0002", "%s", commands[i]);
+        cr_expect_str_eq(session_text(s), "", "%s", commands[i]);
+    }
+}
+
+Test(runtime, a_bootloader_that_does_not_come_is_told)
+{
+    struct session *s = running(); /* caboose-with-board shows what was there at the start */
+    struct outcome o = on_board(s, "build/bin/caboose flash " NEWER);
+    cr_expect_eq(o.code, 69, "%s", o.err);
+    cr_expect(strstr(o.err, "after 5 s there is none; start it by hand"), "%s", o.err);
+}
+
 /* --- the header ----------------------------------------------------------------------------------- */
 
 static void order(struct session *s, const char *word)

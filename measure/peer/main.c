@@ -2,7 +2,7 @@
 /*
  * A DfuSe bootloader of the usual kind, to compare ours with: it sits at the beginning of flash, and
  * carries out each command when it comes, an erase for each page that the host wants erased, each
- * half-word that it sends. It takes downloads, nothing else, and trusts the host. It announces
+ * half-word that it sends. It gives back what it holds, does nothing else, and trusts the host. It announces
  *
  *   POLL_MS 100   100 ms whatever the command, as bootloaders of this kind mostly do
  *   POLL_MS 0     what the command takes on typical cells
@@ -32,6 +32,7 @@ enum {
     DFU_DNLOAD_SYNC = 3,
     DFU_DNBUSY = 4,
     DFU_DNLOAD_IDLE = 5,
+    DFU_UPLOAD_IDLE = 9,
 };
 
 /* bRequest, with bmRequestType above it */
@@ -41,6 +42,7 @@ enum request {
     SET_INTERFACE = 0x010B,
     GET_DESCRIPTOR = 0x8006,
     DFU_DNLOAD = 0x2101,
+    DFU_UPLOAD = 0xA102,
     DFU_GETSTATUS = 0xA103,
     DFU_CLRSTATUS = 0x2104,
     DFU_GETSTATE = 0xA105,
@@ -53,7 +55,7 @@ static const uint8_t device_descriptor[] = {
 static const uint8_t configuration_descriptor[] = {
     9, 2, 27, 0, 1, 1, 0, 0x80, 50,
     9, 4, 0, 0, 0, 0xFE, 1, 2, 2,
-    9, 0x21, 0x09, 255, 0, BLOCK & 0xFF, BLOCK >> 8, 0x1A, 0x01};
+    9, 0x21, 0x0B, 255, 0, BLOCK & 0xFF, BLOCK >> 8, 0x1A, 0x01};
 // clang-format on
 
 #define STRING_DESCRIPTOR(name, text)                                                              \
@@ -216,6 +218,16 @@ static void download(uint16_t wValue, uint16_t wLength)
     go_on(USB_EP_TX_NAK | USB_EP_RX_VALID);
 }
 
+static void upload(uint16_t wValue, uint16_t wLength)
+{
+    if (wValue < 2 || wLength > BLOCK) {
+        stall();
+        return;
+    }
+    status[4] = DFU_UPLOAD_IDLE;
+    send((const uint8_t *)(pointer + (wValue - 2U) * BLOCK), wLength, wLength);
+}
+
 static void setup(void)
 {
     const uint16_t first = (uint16_t)USB_PMA[EP0_RX / 2];
@@ -239,6 +251,9 @@ static void setup(void)
         return;
     case DFU_DNLOAD:
         download(wValue, wLength);
+        return;
+    case DFU_UPLOAD:
+        upload(wValue, wLength);
         return;
     case DFU_GETSTATUS:
         get_status(wLength);

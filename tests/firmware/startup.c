@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Startup of the test images: vectors, data, a console on USART1, newlib's system calls. Every
+ * Startup of the test images: vectors, data, a console on USART1 or CONSOLE, newlib's system calls. Every
  * handler can be replaced by defining it; what is not expected ends the run.
  */
 #include "tests/firmware/guest.h"
 
 #include <sys/stat.h>
 
-#define USART1_SR  REG(0x40013800)
-#define USART1_DR  REG(0x40013804)
-#define USART1_CR1 REG(0x4001380c)
-#define AIRCR      REG(0xe000ed0c)
+#ifndef CONSOLE
+#define CONSOLE 0x40013800u /* USART1 */
+#endif
+#define USART_SR  REG(CONSOLE)
+#define USART_DR  REG(CONSOLE + 0x04)
+#define USART_CR1 REG(CONSOLE + 0x0c)
+#define AIRCR     REG(0xe000ed0c)
 
 extern uint32_t stack_top, data_source, data_start, data_end, bss_start, bss_end;
 extern char end;
@@ -18,9 +21,9 @@ int main(void);
 
 void print_char(int c)
 {
-    while (!(USART1_SR & 0x80)) /* TXE */
+    while (!(USART_SR & 0x80)) /* TXE */
         continue;
-    USART1_DR = (uint32_t)c;
+    USART_DR = (uint32_t)c;
 }
 
 void print(const char *text)
@@ -50,7 +53,7 @@ void reset(void)
         *word++ = *source++;
     for (uint32_t *word = &bss_start; word < &bss_end;)
         *word++ = 0;
-    USART1_CR1 = 0x200c; /* UE, TE, RE */
+    USART_CR1 = 0x200c; /* UE, TE, RE */
     main();
     finish();
 }
