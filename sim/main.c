@@ -60,7 +60,7 @@ static const char usage_text[] =
     "      --options-out FILE  writes them at the end\n"
     "\n"
     "Run:\n"
-    "  -r, --run MS            for so long in virtual time (1000; with --usbip 0)\n"
+    "  -r, --run MS            for so long in virtual time (1000; with --usbip for ever)\n"
     "      --press-reset AT_MS[:HOLD_MS]\n"
     "      --power-cycle AT_MS[:OFF_MS]\n"
     "      --cut N[:TORN]      cuts power in the Nth flash operation; TORN: not-begun,\n"
@@ -512,6 +512,9 @@ static void parse(struct program *p, int argc, char **argv)
         fail(EXIT_USAGE, "what is '%s'? A file is loaded with --load", argv[optind]);
     if (p->control && !p->usbip)
         fail(EXIT_USAGE, "--control needs --usbip");
+    if (p->event_count && p->usbip)
+        fail(EXIT_USAGE,
+            "with --usbip the control channel presses the button and cuts the power: --control");
     if (!p->run_given && !p->usbip)
         p->run_ns = 1000 * BOARD_MS;
 }
@@ -865,6 +868,7 @@ static int serve(struct program *p)
     struct server_options o = {.port = p->port,
         .control_path = p->control,
         .virtual_clock = p->virtual_clock,
+        .until_ns = p->run_ns,
         .ready = on_ready,
         .command = on_command,
         .context = p};
@@ -943,7 +947,7 @@ int main(int argc, char **argv)
     open_outputs(p);
     make_board(p);
     board_power(p->board, true);
-    enum board_stop stop = run(p);
+    enum board_stop stop = p->usbip ? BOARD_DONE : run(p);
     int code = EXIT_SUCCESS;
     if (stop == BOARD_DONE && p->usbip && serve(p))
         code = EXIT_SOFTWARE;

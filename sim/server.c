@@ -20,7 +20,7 @@
  *     drive PC13 0|1           from outside
  *     counts                   JSON object
  *     devices                  JSON array of what is on the bus: descriptors as hex, strings
- *     sysfs                    the same as a description for umockdev, newlines written as \n
+ *     sysfs                    the same as a description for umockdev, newlines written as \n, \ as \\
  *     usbip                    where the USB/IP server listens: "ok 127.0.0.1:3240"
  *     help, quit
  *
@@ -382,10 +382,15 @@ static void step_until(struct server *s, uint64_t when)
     note_changes(s);
 }
 
+static bool time_is_up(const struct server *s)
+{
+    return s->options->until_ns && board_now(s->b) >= s->options->until_ns;
+}
+
 /* Lets time pass up to `when`, or until a device is there. */
 static void sleep_until(struct server *s, uint64_t when, bool for_device)
 {
-    while (!s->quit && !stopped) {
+    while (!s->quit && !stopped && !time_is_up(s)) {
         enumerate(s);
         uint64_t now = usb_host_now(s->b);
         if (now >= when || (for_device && s->device))
@@ -845,7 +850,8 @@ static bool do_devices(struct server *s, struct connection *c, char *words[WORDS
     return true;
 }
 
-/* A string as an attribute: what the shell or umockdev would take for an escape is left out. */
+/* A string as an attribute, which ends with the end of a line (umockdev wants it as "\\n"): lsusb takes the last
+ * byte off. What the shell or umockdev would take for an escape is left out. */
 static void say_attribute(struct answer *a, const char *name, const char *text)
 {
     if (!*text)
@@ -855,7 +861,7 @@ static void say_attribute(struct answer *a, const char *name, const char *text)
         unsigned char c = (unsigned char)*text;
         say(a, "%c", c < ' ' || c == '\\' || c == '%' ? '?' : c);
     }
-    say(a, "\\n");
+    say(a, "\\\\n\\n");
 }
 
 #define SYS_PATH "/devices/pci0000:00/0000:00:14.0/usb1/" USBIP_BUSID
@@ -1171,7 +1177,7 @@ static void poll_sockets(struct server *s)
 static void serve(struct server *s)
 {
     set_wall(s);
-    while (!s->quit && !stopped) {
+    while (!s->quit && !stopped && !time_is_up(s)) {
         poll_sockets(s);
         for (unsigned i = 0; i < MAX_CONNECTIONS; i++)
             take_all(s, &s->connections[i]); /* lines that waited for a sleep's end */

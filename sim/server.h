@@ -20,6 +20,7 @@ struct server_options {
     uint16_t port;            /* 0: any free one, reported through ready() */
     const char *control_path; /* Unix socket of the control channel; NULL: none */
     bool virtual_clock;
+    uint64_t until_ns; /* virtual time when to end; 0: never */
     /* Called once when listening. */
     void (*ready)(void *context, const char *address, uint16_t port);
     /* Called for control lines that the server does not know (uart, save …): writes an answer
@@ -28,8 +29,8 @@ struct server_options {
     void *context;
 };
 
-/* Serves until the control channel says "quit", SIGINT or SIGTERM comes, or the board breaks a
- * rule. 0, or -1 with a message on stderr. */
+/* Serves until the control channel says "quit", until_ns, SIGINT or SIGTERM comes, or the board breaks
+ * a rule. 0, or -1 with a message on stderr. */
 int server_run(struct board *b, const struct server_options *options);
 
 #endif

@@ -81,6 +81,13 @@ static bool is_double(uint16_t epr)
     return (epr & (EP_TYPE | EP_KIND)) == (TYPE_BULK | EP_KIND);
 }
 
+/* The end of the first transaction after DBL_BUF was set begins the flow control of two buffers. That first one
+ * looks at STAT alone, whichever buffer SW_BUF names, and ends in NAK as any other (RM0008 §23.4.3). */
+static bool swaps(const struct usb_device_state *u, unsigned index)
+{
+    return is_double(u->epr[index]) && u->swapping >> index & 1;
+}
+
 static void set_bits(uint16_t *reg, unsigned mask, unsigned value)
 {
     *reg = (uint16_t)((*reg & ~mask) | (value & mask));
@@ -300,7 +307,7 @@ static enum usb_answer answer_out(
         return stat_rx(epr) == STAT_NAK ? USB_NAK : USB_STALLED;
     bool toggle = (epr & EP_DTOG_RX) != 0;
     if (is_double(epr)) {
-        if (toggle == ((epr & EP_DTOG_TX) != 0))
+        if (swaps(u, l->index) && toggle == ((epr & EP_DTOG_TX) != 0))
             return USB_NAK; /* the firmware has the other buffer still */
         l->second = toggle;
     }
@@ -327,7 +334,7 @@ static enum usb_answer answer_in(struct board *b, struct usb_latch *l, struct us
         return stat_tx(epr) == STAT_NAK ? USB_NAK : USB_STALLED;
     bool toggle = (epr & EP_DTOG_TX) != 0;
     if (is_double(epr)) {
-        if (toggle == ((epr & EP_DTOG_RX) != 0))
+        if (swaps(u, l->index) && toggle == ((epr & EP_DTOG_RX) != 0))
             return USB_NAK;
         l->second = toggle;
     }
@@ -401,6 +408,15 @@ static void complete_setup(struct board *b, struct usb_device_state *u, const st
     set_bits(epr, EP_STAT_TX, STAT_NAK << 4);
 }
 
+static void end_transaction(
+    struct usb_device_state *u, unsigned index, unsigned status, unsigned nak)
+{
+    if (!swaps(u, index))
+        set_bits(&u->epr[index], status, nak);
+    if (is_double(u->epr[index]))
+        u->swapping |= (uint8_t)(1U << index);
+}
+
 static void complete_out(struct board *b, struct usb_device_state *u, const struct usb_latch *l)
 {
     uint16_t *epr = &u->epr[l->index];
@@ -408,16 +424,14 @@ static void complete_out(struct board *b, struct usb_device_state *u, const stru
     if (!(*epr & EP_CTR_RX))
         set_bits(epr, EP_SETUP, 0); /* frozen while CTR_RX is set */
     *epr = (uint16_t)((*epr ^ EP_DTOG_RX) | EP_CTR_RX);
-    if (!is_double(*epr))
-        set_bits(epr, EP_STAT_RX, STAT_NAK << 12);
+    end_transaction(u, l->index, EP_STAT_RX, STAT_NAK << 12);
 }
 
 static void complete_in(struct usb_device_state *u, const struct usb_latch *l)
 {
     uint16_t *epr = &u->epr[l->index];
     *epr = (uint16_t)((*epr ^ EP_DTOG_TX) | EP_CTR_TX);
-    if (!is_double(*epr))
-        set_bits(epr, EP_STAT_TX, STAT_NAK << 4);
+    end_transaction(u, l->index, EP_STAT_TX, STAT_NAK << 4);
 }
 
 void usb_device_complete(struct board *b)
@@ -490,6 +504,7 @@ static void reset_function(struct usb_device_state *u)
 {
     for (unsigned i = 0; i < USB_ENDPOINTS; i++)
         u->epr[i] &= EP_CTR;
+    u->swapping = 0;
     u->daddr = 0;
     u->sofs = 0;
     u->lost_sofs = 0;
@@ -565,6 +580,8 @@ static void write_endpoint(struct usb_device_state *u, unsigned index, uint16_t 
     unsigned kept = old & EP_SETUP;
     unsigned ctr = old & value & EP_CTR;
     u->epr[index] = (uint16_t)(toggled | kept | ctr | (value & EP_PLAIN));
+    if (!is_double(u->epr[index]))
+        u->swapping &= (uint8_t) ~(1U << index);
 }
 
 static void write_cntr(struct board *b, struct usb_device_state *u, uint16_t value)
@@ -641,8 +658,9 @@ static uint32_t read_memory(struct board *b, const struct device *d, uint32_t of
 {
     (void)d, (void)size;
     usb_catch_up(b);
-    /* What stands in a slot's upper half is not documented: something that is noticed. */
-    uint32_t slot = UINT32_C(0xA5A50000) | board_usb(b)->device.pma[offset / 4 % USB_PMA_WORDS];
+    /* A slot's upper half reads as 0: ChibiOS (os/hal/ports/STM32/LLD/USBv1) takes the 32 bits of a buffer's
+     * address as they are. */
+    uint32_t slot = board_usb(b)->device.pma[offset / 4 % USB_PMA_WORDS];
     return slot >> 8 * (offset & 3);
 }
 

@@ -52,6 +52,7 @@ struct usb_latch {
 struct usb_device_state {
     uint16_t epr[USB_ENDPOINTS], cntr, istr, frame, daddr, btable;
     uint16_t pma[USB_PMA_WORDS];
+    uint8_t swapping; /* a bit for each EPnR that swaps its two buffers: usb_device.c, swaps() */
     bool low_irq, high_irq;  /* levels as last told */
     uint8_t lost_sofs, sofs; /* FNR.LSOF; SOFs since reset (2: FNR.LCK) */
     bool clock_told;         /* the complaint about 48 MHz was made */

@@ -1965,6 +1965,16 @@ Test(bus, crc_is_the_polynomial_of_ethernet)
     cr_assert(eq(u32, read32(CRC), 0xDF8A8A2B)); /* as RM0008's hardware, well known */
 }
 
+/* As ChibiOS reads a buffer's address there. */
+Test(bus, a_slot_of_packet_memory_reads_as_its_16_bits)
+{
+    enum { PACKET_MEMORY = 0x40006000 };
+    start();
+    write32(RCC_APB1ENR, 1 << 23);
+    write32(PACKET_MEMORY + 8, 0x1234ABCD);
+    cr_assert(eq(u32, read32(PACKET_MEMORY + 8), 0xABCD));
+}
+
 Test(bus, dma_copies_memory)
 {
     start();
@@ -2284,6 +2294,24 @@ Test(pins, the_adc_calibrates_and_converts)
     write32(ADC1 + 8, 0x5E0001);
     cr_assert(eq(u32, read32(ADC1) & 2, 2));
     cr_assert(eq(u32, read32(ADC1 + 0x4C), 0x800));
+}
+
+Test(pins, the_adc_converts_injected_channels_less_their_offsets)
+{
+    enum { JEOC = 4, JSTRT = 8, JSWSTART = 1 << 21 };
+    start();
+    write32(RCC_APB2ENR, 1 << 9);
+    write32(ADC1 + 8, 1);
+    write32(ADC1 + 0x18, 0x801);   /* JOFR2 */
+    write32(ADC1 + 0x38, 1 << 20); /* two channels */
+    write32(ADC1 + 8, 0xF001 | JSWSTART);
+    cr_assert(eq(u32, read32(ADC1), JEOC | JSTRT));
+    cr_assert(eq(u32, read32(ADC1 + 8), 0xF001));
+    cr_assert(eq(u32, read32(ADC1 + 0x3C), 0x800));
+    cr_assert(eq(u32, read32(ADC1 + 0x40), 0xFFFF));
+    cr_assert(eq(u32, read32(ADC1 + 0x44), 0), "not asked for");
+    write32(ADC1, (uint32_t)~JEOC);
+    cr_assert(eq(u32, read32(ADC1) & JEOC, 0));
 }
 
 /* --- copies ------------------------------------------------------------------------------------- */

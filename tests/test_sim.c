@@ -67,12 +67,17 @@ static bool says(const char *name, const char *words)
     return false;
 }
 
-static json_t *summary(void)
+static json_t *summary_in(const char *name)
 {
     json_error_t error;
-    json_t *all = json_loads(text_of("out"), 0, &error);
+    json_t *all = json_loads(text_of(name), 0, &error);
     cr_assert(ne(ptr, all, NULL), "%s", error.text);
     return all;
+}
+
+static json_t *summary(void)
+{
+    return summary_in("out");
 }
 
 /* Writes a file there. */
@@ -188,6 +193,29 @@ Test(sim, the_pin_that_pulls_d_plus_up_is_an_option)
     cr_assert(eq(int, sim("-l " BLINKY "-r 10 --pull-up B9"), 64));
     cr_assert(eq(int, sim("-l " BLINKY "-r 10 --pull-up PB16"), 64));
     cr_assert(says("err", "PG15"));
+}
+
+static bool ended_at_500_ms(void)
+{
+    json_t *all = summary_in("json");
+    json_int_t ns = json_integer_value(json_object_get(all, "time_ns"));
+    json_decref(all);
+    return ns >= 500000000 && ns < 520000000;
+}
+
+Test(sim, a_served_board_ends_when_its_time_is_up)
+{
+    cr_assert(eq(int, sim("-l " BLINKY "--usbip=0 -r 500 -j @/json"), 0));
+    cr_assert(ended_at_500_ms());
+    /* The virtual clock stands still until somebody sleeps. */
+    cr_assert(eq(int,
+        sim("-l " BLINKY "--usbip=0 --clock=virtual -r 500 --control @/c -j @/json & "
+            "until [ -S @/c ]; do sleep 0.05; done; "
+            "build/bin/caboose-sim-ctl @/c sleep 2s; wait $!"),
+        0));
+    cr_assert(ended_at_500_ms());
+    cr_assert(eq(int, sim("-l " BLINKY "--usbip=0 --press-reset 100"), 64));
+    cr_assert(says("err", "--control"));
 }
 
 Test(sim, flash_fails_by_order)

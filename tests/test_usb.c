@@ -370,13 +370,34 @@ Test(usb_device, a_double_buffered_endpoint_naks_when_the_firmware_has_the_next_
     cr_assert_eq(usb_device_token(b, USB_OUT, 0, 1, &packet), USB_ACK);
     usb_device_complete(b);
     cr_assert_eq(load_pma(b, 256), 0x0201);
-    cr_assert_eq(load(b, 4) & 0xF000, 0x8000 | 0x4000 | VALID << 12);
+    cr_assert_eq(load(b, 4) & 0xF000, 0x8000 | 0x4000 | NAK << 12, "the first one ends as any");
+    store(b, 4, BULK | DOUBLE | 1 | 1 << 12); /* NAK to VALID, CTR_RX is cleared */
     packet.data1 = 1;
     cr_assert_eq(usb_device_token(b, USB_OUT, 0, 1, &packet), USB_NAK);
     store(b, 4, BULK | DOUBLE | 1 | 0x40 | 0x80); /* swap */
     cr_assert_eq(usb_device_token(b, USB_OUT, 0, 1, &packet), USB_ACK);
     usb_device_complete(b);
     cr_assert_eq(load_pma(b, 320), 0x0201);
+    cr_assert_eq(load(b, 4) & 0xF000, 0x8000 | VALID << 12, "the others change no STAT");
+    board_free(b);
+}
+
+/* So begins ST's HAL: both bits 0. */
+Test(usb_device, the_first_packet_for_two_buffers_is_taken_whichever_the_firmware_has)
+{
+    struct board *b = ready_board(false);
+    struct usb_packet packet = {
+        .size = 2, .data = {1, 2}
+    };
+    store_pma(b, 8, 256);
+    store_pma(b, 10, 0x8400);
+    store(b, 4, BULK | DOUBLE | 1 | VALID << 12);
+    cr_assert_eq(usb_device_token(b, USB_OUT, 0, 1, &packet), USB_ACK);
+    usb_device_complete(b);
+    cr_assert_eq(load_pma(b, 256), 0x0201);
+    store(b, 4, BULK | DOUBLE | 1 | 1 << 12 | 0x40); /* VALID again, SW_BUF is DTOG now */
+    packet.data1 = 1;
+    cr_assert_eq(usb_device_token(b, USB_OUT, 0, 1, &packet), USB_NAK);
     board_free(b);
 }
 

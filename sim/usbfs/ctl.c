@@ -37,8 +37,8 @@ static int dial(const char *path)
 static void print_unescaped(const char *text)
 {
     for (; *text; text++) {
-        if (text[0] == '\\' && text[1] == 'n') {
-            putchar('\n');
+        if (text[0] == '\\' && (text[1] == 'n' || text[1] == '\\')) {
+            putchar(text[1] == 'n' ? '\n' : '\\');
             text++;
         } else {
             putchar(*text);
