@@ -11,7 +11,9 @@ What is particular about it, and what a device must put up with:
 - every command is DNLOAD, GETSTATUS, GETSTATUS without any sleep: dfuDNBUSY, then dfuDNLOAD-IDLE,
   exactly; the second may be kept waiting;
 - block 2 behind a Set Address for each piece;
-- it leaves by Set Address 0x08000000, a DNLOAD of no length with wValue 0, and wants dfuMANIFEST.
+- after a mass erase it erases no page;
+- it leaves by Set Address 0x08000000, a DNLOAD of no length with wValue 0, and one GETSTATUS: to
+  anything but dfuMANIFEST it says "Failed to reset device", and ends well all the same.
 """
 import re
 import struct
@@ -70,7 +72,10 @@ class Board:
     def leave(self):
         self.set_address(BASE)
         self.send(DNLOAD, 0, None)
-        self.expect(MANIFEST, "leave")
+        state = self.state()
+        print("leave: state %d" % state)
+        if state != MANIFEST:
+            print("Failed to reset device")
 
     def memory(self):
         """The name of the memory, and (address, size, kind) of each page: UM0424 §4.3.2."""
@@ -90,7 +95,7 @@ class Board:
         assert functional[1] == 0x21, "no DFU functional descriptor"
         return struct.unpack_from("<H", functional, 5)[0]
 
-    def flash(self, data, address=BASE):
+    def flash(self, data, address=BASE, erased=False):
         most = self.transfer_size()
         for at, size, kind in self.memory()[1]:
             begin, end = max(at, address), min(at + size, address + len(data))
@@ -98,7 +103,8 @@ class Board:
                 continue
             if kind not in "efg":
                 raise SystemExit("0x%08x is read-only" % at)
-            self.erase_page(at)
+            if not erased:
+                self.erase_page(at)
             for piece in range(begin, end, most):
                 self.set_address(piece)
                 self.download(2, data[piece - address:min(piece + most, end) - address], "write")
@@ -113,7 +119,7 @@ def main(what, *words):
         if what == "erase-and-flash":
             board.erase_all()
         with open(words[0], "rb") as file:
-            board.flash(file.read())
+            board.flash(file.read(), erased=what == "erase-and-flash")
         if what != "flash-only":
             board.leave()
     elif what == "leave":
