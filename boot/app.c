@@ -18,37 +18,41 @@ enum {
     SUSPECT = 2, /* power failed while flash was changed: what it reads as is not to be relied on */
 };
 
-/* Is [addr, addr + size) the application's? size: less than all that it may have. */
-INLINE bool in_app(uint32_t addr, uint32_t size)
+/* Is addr, which is not below flash, the application's? */
+INLINE bool in_app(uint32_t addr)
 {
-    return addr - APP_START <= S->app_size - size;
+    return addr < S->app_end && (!HEAD || addr >= S->zero);
 }
 
 static uint8_t *page_at(uint32_t addr)
 {
-    return &S->pages[(addr - APP_START) / S->page_size];
+    return &S->pages[(uint8_t)(addr / S->page_size)]; /* FLASH_BASE / page_size % 256 is 0 */
 }
 
 /* A word of memory as the host sees it. addr is a multiple of 4. */
 static uint32_t app_word(uint32_t addr)
 {
-    if (in_app(addr, 1)) {
+    if (in_app(addr)) {
         if (addr - S->open < S->page_size)
-            return *(uint32_t *)(void *)(S->page + (addr - S->open));
+            return *(word *)(void *)(S->page + (addr - S->open));
         if (*page_at(addr))
             return 0xFFFFFFFF;
-        if (HEAD && addr == APP_START)
+        if (HEAD && addr == S->zero)
             return S->sp;
-        if (addr == APP_START + 4)
+        if (addr == S->zero + 4)
             return S->reset;
     }
     return *(const volatile uint32_t *)addr;
 }
 
-static void app_read(uint8_t *to, uint32_t addr, unsigned size)
+/* Memory as the host sees it, for usb.c to send: the words that [addr, addr + size) is in. */
+INLINE void app_read(uint32_t addr, unsigned size)
 {
-    for (; size--; addr++)
-        *to++ = (uint8_t)(app_word(addr & ~3U) >> addr % 4 * 8);
+    word *to = (word *)(void *)S->block;
+
+    S->tx = S->block + addr % 4;
+    for (uint32_t at = addr & ~3U; at < addr + size; at += 4)
+        *to++ = app_word(at);
 }
 
 /* --- pages -------------------------------------------------------------------------------------- */
@@ -56,8 +60,10 @@ static void app_read(uint8_t *to, uint32_t addr, unsigned size)
 /* Before flash is changed: the application is none until it is complete again. */
 static void invalidate(void)
 {
-    if (S->intact)
-        S->status = S->intact = (uint8_t)stub_journal_clear();
+    if (S->intact) {
+        enum dfu_status status = stub_journal_clear();
+        S->status = S->intact = (uint8_t)status;
+    }
     if (S->status == DFU_OK)
         S->valid = false;
 }
@@ -76,8 +82,6 @@ static void commit(void); /* commit.c, head.c */
 static void close_page(void)
 {
     uint32_t page = S->open;
-    const volatile uint16_t *have = (const volatile uint16_t *)page;
-    uint16_t *want = (uint16_t *)(void *)S->page;
 
     S->open = 0;
     if (!page)
@@ -87,45 +91,47 @@ static void close_page(void)
         return;
     }
     if (page == APP_START) {
-        uint32_t *image = (uint32_t *)(void *)S->page;
-        if (image[NAME] == stub_vectors[NAME] &&
-            (HEAD || image[LAYOUT] != stub_vectors[LAYOUT] || FLASH_REGS->WRPR != 0xFFFFFFFF)) {
+        const uint32_t *stub = (const uint32_t *)S->stub;
+        if (S->words[NAME] == stub[NAME] &&
+            (HEAD || S->words[LAYOUT] != stub[LAYOUT] || FLASH_REGS->WRPR != 0xFFFFFFFF)) {
             /* A bootloader of ours that would not find its stub, or could not replace us. */
             S->status = DFU_ERR_FILE;
             app_session();
             return;
         }
-        S->sp = image[0];
-        S->reset = image[1];
+        if (HEAD)
+            S->sp = S->words[0];
+        S->reset = S->words[1];
         if (!HEAD)
-            image[1] = S->stub + ENTRY;
+            S->words[1] = S->stub + ENTRY;
         else if (!S->valid)
-            image[0] = image[1] = 0xFFFFFFFF;
+            S->words[0] = S->words[1] = 0xFFFFFFFF;
     }
     uint8_t *mark = page_at(page);
-    bool erase = *mark & SUSPECT, differs = erase;
+    typedef int16_t __attribute__((may_alias)) signed_half; /* erased it is -1 */
+    enum { CHANGE = 1, ERASE = 2 };                         /* SUSPECT: so it is erased */
+    unsigned needs = *mark & SUSPECT;
     *mark = 0;
-    for (unsigned i = 0; i < S->page_size / 2; i++) {
-        unsigned was = have[i];
-        if (want[i] != was) {
-            differs = true;
-            if (want[i] && was != 0xFFFF)
-                erase = true;
-        }
+    for (uint32_t at = 0; at < S->page_size; at += 2) {
+        int was = *(signed_half *)(page + at), want = *(signed_half *)(void *)(S->page + at);
+        if (want != was)
+            needs |= want && was != -1 ? CHANGE | ERASE : CHANGE;
     }
-    if (differs) {
+    if (needs)
         invalidate();
-        if (HEAD && page == APP_START) { /* the mark is zeroed now */
-            *(uint64_t *)(void *)S->page = ~0ULL;
-            erase = true;
-        }
+    if (HEAD && needs && page == APP_START) { /* the mark is zeroed now */
+        S->words[0] = S->words[1] = 0xFFFFFFFF;
+        needs = ERASE;
     }
-    if (erase && S->status == DFU_OK)
+    if (needs & ERASE && S->status == DFU_OK)
         S->status = (uint8_t)stub_flash_erase(page);
-    /* i ^ 2: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
-    for (unsigned i = 0; i < S->page_size / 2 && S->status == DFU_OK; i++)
-        if (want[i ^ 2] != have[i ^ 2])
-            S->status = (uint8_t)stub_flash_program((uint32_t)(have + (i ^ 2)), want[i ^ 2]);
+    /* at ^ 4: the second word first. In page 0 that is the reset vector: the page-0 window ends. */
+    for (uint32_t at = 0; at < S->page_size && S->status == DFU_OK; at += 2) {
+        uint16_t *to = (uint16_t *)(page + (at ^ 4)),
+                 want = *(half_word *)(void *)(S->page + (at ^ 4));
+        if (want != *to)
+            S->status = (uint8_t)stub_flash_program((uint32_t)to, want);
+    }
     if (S->status != DFU_OK)
         tear();
 }
@@ -137,31 +143,31 @@ static void open_page(uint32_t addr)
         return;
     close_page();
     for (uint32_t i = 0; i < S->page_size; i += 4)
-        *(uint32_t *)(void *)(S->page + i) = app_word(addr + i);
+        *(word *)(void *)(S->page + i) = app_word(addr + i);
     S->open = addr;
     uint8_t *mark = page_at(addr);
-    if (*mark & WAITS && S->lacking)
+    unsigned was = *mark;
+    *mark = was & SUSPECT;
+    if (was & WAITS && S->lacking)
         S->lacking--;
-    *mark &= SUSPECT;
 }
 
 static void app_erase(uint32_t addr)
 {
-    uint8_t *mark = page_at(addr);
-
-    if (mark == page_at(S->open))
+    if (addr - S->open < S->page_size)
         S->open = 0;
-    if (!(*mark & WAITS))
-        S->lacking++;
-    *mark |= WAITS;
+    uint8_t *mark = page_at(addr);
+    unsigned was = *mark;
+    S->lacking += WAITS & ~was;
+    *mark = (uint8_t)(was | WAITS);
 }
 
 /* Pages that are blank need no erase; one that power failed over is erased when data come for it. */
-static void app_mass_erase(void)
+INLINE void app_mass_erase(void)
 {
     S->open = 0;
     S->lacking = 0;
-    for (uint32_t addr = APP_START; in_app(addr, 4); addr += 4)
+    for (uint32_t addr = S->zero; in_app(addr); addr += 4)
         if (*(const volatile uint32_t *)addr != 0xFFFFFFFF)
             *page_at(addr) |= WAITS;
 }
@@ -186,10 +192,10 @@ static void app_session(void)
     if (S->finishing)
         return; /* that download was complete */
     S->first = NOWHERE;
-    S->torn = !S->valid;
+    S->torn = S->valid ^ 1;
     S->lacking = 0;
     S->open = 0;
-    for (unsigned i = 0; i < PAGES_MAX; i++)
+    for (int i = PAGES_MAX - 1; i >= 0; i--)
         S->pages[i] &= SUSPECT;
 }
 
@@ -211,23 +217,43 @@ static unsigned app_left(void)
 {
     unsigned left = 0;
 
-    for (unsigned i = 0; i < PAGES_MAX; i++)
+    for (int i = PAGES_MAX - 1; i >= 0; i--)
         left += S->pages[i] & WAITS;
     return left;
 }
 
+/* Does an image begin at base, as far as can be told: a stack pointer in the first 128 KB of RAM (more than
+ * any part has), a reset vector behind the table? */
+static bool startable(uint32_t base)
+{
+    if (base & (BASE_UNIT - 1))
+        return false;
+    uint32_t reset = app_word(base + 4), stack = app_word(base);
+    uint32_t words = (stack - SRAM_BASE) >> 2 | (stack - SRAM_BASE) << 30; /* huge, if not whole */
+    return words < 0x20000 / 4 && (reset & 1) && reset > base &&
+           (!WITH_RAM || base < (uint32_t)S || (reset < S->limit && stack <= S->limit));
+}
+
+/* Does the address pointer name an image in RAM? */
+INLINE bool ram_startable(void)
+{
+    if (S->pointer < (uint32_t)S)
+        return false;
+    return startable(S->pointer);
+}
+
 /* One step of finishing: a page, or at the end the record. */
-static void app_finish_step(void)
+NOINLINE void app_finish_step(void)
 {
     close_page();
-    for (uint32_t addr = APP_START; in_app(addr, 4); addr += S->page_size)
+    for (uint32_t addr = S->zero; in_app(addr); addr += S->page_size)
         if (*page_at(addr) & WAITS) {
             open_page(addr);
             close_page();
             return;
         }
     S->finishing = false;
-    if (S->status != DFU_OK || (WITH_ALL && !HEAD && FLASH_REGS->OBR & FLASH_OBR_RDPRT))
+    if (S->status != DFU_OK || (!HEAD && S->locked))
         return;
     commit();
 }

@@ -23,16 +23,16 @@
  * What leads into DFU, besides that there is no valid application. All of it is the stub's, which is
  * never replaced.
  *
- * The reset button. 1: whenever it is pressed; 2: twice within TAP_MS (the application starts that much
+ * The reset button. 1: whenever it is pressed; 2: twice within TAP_LOOPS (the application starts that much
  * later after a reset by button; BKP_DR10 remembers the first); 0: not at all, and RCC_CSR is left as it
  * was.
  */
 #ifndef ENTER_BY_RESET
 #define ENTER_BY_RESET 1
 #endif
-#ifndef TAP_MS
-#define TAP_MS                                                                                     \
-    250 /* a watchdog that option bytes started is not fed: it bites after 409 (273 at worst) */
+#ifndef TAP_LOOPS
+#define TAP_LOOPS                                                                                  \
+    0x80000U /* of 4 cycles at 8 MHz, 262 ms; a watchdog that option bytes started is not fed: it bites after 409 (273 at worst) */
 #endif
 
 /* A pin with a resistor of its own, that is at ENTER_LEVEL after a reset: port 'A' to 'E', or 0: none. */
@@ -66,22 +66,21 @@
 #define PROTECT_ITSELF 0
 #endif
 
-/* The size of the bootloader proper in the tail layout: 3, or 4 for one with all of AN3156 (it takes a page of 1 KB more;
- * with pages of 2 KB nothing). */
+/* The size of the bootloader proper in the tail layout: 3, or 4 for choices that need it (it takes a page of 1 KB
+ * more; with pages of 2 KB nothing). */
 #ifndef PROPER_KB
 #define PROPER_KB 3
 #endif
-#define WITH_ALL (PROPER_KB > 3 || HEAD)
 
 /* Memory other than flash: RAM (and to start an image there), system memory, option bytes. */
 #ifndef WITH_RAM
-#define WITH_RAM (WITH_ALL && !HEAD)
+#define WITH_RAM 1
 #endif
 #ifndef WITH_SYSTEM
-#define WITH_SYSTEM WITH_ALL
+#define WITH_SYSTEM 1
 #endif
 #ifndef WITH_OPTIONS
-#define WITH_OPTIONS WITH_ALL
+#define WITH_OPTIONS 1
 #endif
 
 /* Read Unprotect (AN3156 §4.5) is obeyed, not refused: all option bytes are erased, protection against reading is taken
@@ -92,12 +91,13 @@
 
 /* A refusal because of protection says so in words (iString). */
 #ifndef WITH_TEXT
-#define WITH_TEXT WITH_ALL
+#define WITH_TEXT 1
 #endif
 
-/* Windows loads its driver by itself. */
+/* 1: Windows loads WinUSB by itself, which is all that libusb wants, and so dfu-util and caboose. 2: it also registers the
+ * interface under a GUID, by which other programs find it. */
 #ifndef WITH_WINDOWS
-#define WITH_WINDOWS WITH_ALL
+#define WITH_WINDOWS (PROPER_KB > 3 || HEAD ? 2 : 1)
 #endif
 
 #endif

@@ -3,11 +3,17 @@
 #include "boot.h"
 
 enum { DEVICE = 1, CONFIGURATION = 2, STRING = 3, BOS = 15 };
+enum { ATTRIBUTES = 20 };                     /* of DFU, in the configuration */
 enum { PRODUCT = 1, SERIAL = 2, MEMORY = 3 }; /* string indices; PROTECTED: boot.h */
 
-#define LE16(x) (uint8_t)(x), (uint8_t)((x) >> 8)
+enum { SET_SIZE = 10 + 20 + (WITH_WINDOWS > 1 ? 132 : 0) }; /* of the set for Windows, below */
 
-static const uint8_t device[] = {
+#define TEXT(name, text) static const char name[sizeof(text) - 1] = text
+#define LE16(x)          (uint8_t)(x), (uint8_t)((x) >> 8)
+
+/* What GET_DESCRIPTOR gets as it stands here: its size, then the descriptor; 0 behind the last. */
+static const uint8_t descriptors[] = {
+    18,
     18,
     DEVICE,
     LE16(WITH_WINDOWS ? 0x0201 : 0x0200), /* is there a BOS descriptor? */
@@ -22,10 +28,8 @@ static const uint8_t device[] = {
     PRODUCT,
     SERIAL,
     1,
-};
 
-enum { ATTRIBUTES = 20 };
-static const uint8_t configuration[] = {
+    27,
     9,
     CONFIGURATION,
     LE16(27),
@@ -49,15 +53,9 @@ static const uint8_t configuration[] = {
     LE16(255),
     LE16(TRANSFER_SIZE),
     LE16(DFU_VERSION_DFUSE),
-};
 
-/*
- * "Microsoft OS 2.0 Descriptors Specification": Windows 8.1 and up ask for the set that the platform
- * capability names, load WinUSB, and register the interface under the GUID that libusb looks for.
- */
-enum { SET_SIZE = 10 + 20 + 132 };
-
-static const uint8_t bos[] = {
+#if WITH_WINDOWS
+    33,
     5,
     BOS,
     LE16(33),
@@ -87,8 +85,14 @@ static const uint8_t bos[] = {
     LE16(SET_SIZE),
     VENDOR_CODE,
     0,
+#endif
+    0,
 };
 
+/*
+ * "Microsoft OS 2.0 Descriptors Specification": Windows 8.1 and up ask for the set that the platform
+ * capability names, and load WinUSB. Optionally (2) they register the interface under a GUID.
+ */
 static const uint8_t set_start[] = {
     LE16(10),
     LE16(0), /* set header */
@@ -113,28 +117,32 @@ static const uint8_t set_start[] = {
     0,
     0,
     0,
+#if WITH_WINDOWS > 1
     LE16(132),
     LE16(4), /* registry property */
     LE16(7), /* REG_MULTI_SZ */
     LE16(42),
+#endif
 };
+#if WITH_WINDOWS > 1
 /* In UTF-16: the property's name, its size (80), the GUID. */
-static const char set_rest[] = "DeviceInterfaceGUIDs\0P{3E5E9AB1-D6A4-4E3C-9C0F-5B1C7E20A3D4}\0";
+TEXT(set_rest, "DeviceInterfaceGUIDs\0P{3E5E9AB1-D6A4-4E3C-9C0F-5B1C7E20A3D4}\0\0");
+#endif
 
+TEXT(map_start, "@Internal Flash  /0x08000000/");
 /* Pages of 1 KB that are the bootloader's, the journal's among them. */
 #if PROPER_KB == 3
 #define TAKEN "5"
 #else
 #define TAKEN "6"
 #endif
-
-static uint16_t *put_text(uint16_t *to, const char *text, unsigned size)
-{
-    while (size--)
-        *to++ = (uint8_t)*text++;
-    return to;
-}
-#define PUT(to, text) put_text(to, text, sizeof(text) - 1)
+#if HEAD
+TEXT(map_own, "*001Ka,");
+TEXT(map_end, "*001Kg");
+#else
+TEXT(map_end, "*001Kg,00" TAKEN "*001Ka");
+#endif
+TEXT(protected, "protected");
 
 /* Its place is for ever: the stub leads to it (link.ld). */
 __attribute__((section(".proper.text"), used, visibility("hidden"))) const char proper_text[12] =
@@ -142,90 +150,93 @@ __attribute__((section(".proper.text"), used, visibility("hidden"))) const char 
 
 int descriptor_set(void)
 {
-    for (unsigned i = 0; i < sizeof set_start; i++)
-        S->reply[i] = set_start[i];
-    put_text((uint16_t *)(void *)(S->reply + sizeof set_start), set_rest, sizeof set_rest);
+    const uint8_t *start;
+
+    FIND(start, set_start);
+    S->tx = start;
+#if WITH_WINDOWS > 1
+    const char *rest;
+    app_read((uint32_t)start, sizeof set_start);
+    FIND(rest, set_rest);
+    stub_put_text((half_word *)(void *)(S->block + (uint32_t)start % 4 + sizeof set_start), rest,
+        sizeof set_rest);
+#endif
     return SET_SIZE;
 }
 
-static uint16_t *put_number(uint16_t *to, uint32_t number, unsigned digits, unsigned base)
+INLINE int string(unsigned index)
 {
-    for (unsigned i = digits; i--; number /= base) {
-        unsigned digit = number % base;
-        to[i] = (uint16_t)(digit + (digit < 10 ? '0' : 'A' - 10));
-    }
-    return to + digits;
-}
-
-static int string(unsigned index)
-{
-    uint16_t *start = (uint16_t *)(void *)S->reply, *to = start + 1;
+    uint16_t *to = S->text + 1, *sectors;
+    const char *text;
+    const uint32_t *id;
 
     switch (index) {
     case 0:
-        *to++ = 0x0409; /* LANGID: English (United States) */
-        break;
+        *S->reply = 4 | STRING << 8 | 0x0409 << 16; /* LANGID: English (United States) */
+        return 4;
     case PRODUCT:
-        to = PUT(to, proper_text);
+        FIND(text, proper_text);
+        to = stub_put_text(to, text, sizeof proper_text - 1);
         break;
     case SERIAL:
-        for (unsigned i = 0; i < 3; i++)
-            to = put_number(to, UNIQUE_ID[i], 8, 16);
+        id = (const uint32_t *)FROM_S(UNIQUE_ID);
+        for (unsigned words = 3; words; words--)
+            to = stub_put_number(to, *id++, 8, 16);
         break;
     case MEMORY:
-        to = PUT(to, "@Internal Flash  /0x08000000/");
-        if (HEAD) {
-            to = put_number(to, APP_AT / S->page_size, 3, 10);
-            to = PUT(to, "*001Ka,");
-            to = put_number(to, S->app_size / S->page_size, 3, 10);
-            to = PUT(to, "*001Kg");
-        } else {
-            to = put_number(to, S->app_size / S->page_size, 3, 10);
-            to = PUT(to, "*001Kg,00" TAKEN "*001Ka");
-        }
+        FIND(text, map_start);
+        to = stub_put_text(to, text, sizeof map_start);
+#if HEAD
+        to = stub_put_number(to, APP_AT / S->page_size, 3, 10);
+        FIND(text, map_own);
+        to = stub_put_text(to, text, sizeof map_own);
+#endif
+        sectors = stub_put_number(to,
+            HEAD ? (S->app_end - APP_START) / S->page_size : (uint8_t)(S->app_end / S->page_size),
+            3, 10);
+        FIND(text, map_end);
+        to = stub_put_text(sectors, text, sizeof map_end);
         if (S->page_size != 1024) { /* "*002Kg,004*002Ka", in fewer bytes than a second text */
-            to[-13] = '2';
-            if (!HEAD)
-                to[-7] = '4';
-            to[-3] = '2';
+            sectors[3] = '2';
+            if (HEAD) {
+                sectors[-7] = '2';
+            } else {
+                sectors[9] = '4';
+                sectors[13] = '2';
+            }
         }
         break;
     case PROTECTED:
         if (!WITH_TEXT)
             return USB_STALL;
-        to = PUT(to, "protected");
+        FIND(text, protected);
+        to = stub_put_text(to, text, sizeof protected);
         break;
     default:
         return USB_STALL;
     }
-    int size = (int)((uint8_t *)to - (uint8_t *)start);
-    *start = (uint16_t)(size | STRING << 8);
-    return size;
+    unsigned size = (unsigned)((uint8_t *)to - (uint8_t *)S->text);
+    S->text[0] = (uint16_t)(size | STRING << 8);
+    return (int)size;
 }
 
 int descriptor(unsigned wValue)
 {
-    switch (wValue >> 8) {
-    case DEVICE:
-        S->tx = device;
-        return sizeof device;
-    case CONFIGURATION:
-        if (!HEAD) {
-            S->tx = configuration;
-            return sizeof configuration;
-        }
-        for (unsigned i = 0; i < sizeof configuration; i++)
-            S->reply[i] = configuration[i];
-        if (locked())
-            S->reply[ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
-        return sizeof configuration;
-    case BOS:
-        if (!WITH_WINDOWS)
-            break;
-        S->tx = bos;
-        return sizeof bos;
-    case STRING:
+    unsigned type = wValue >> 8;
+    const uint8_t *d;
+
+    if (type == STRING)
         return string(wValue & 0xFF);
-    }
+    FIND(d, descriptors);
+    for (unsigned size; (size = *d++) != 0; d += size)
+        if (d[1] == type) {
+            if (HEAD && S->locked && type == CONFIGURATION) {
+                app_read((uint32_t)d, size);
+                S->block[(uint32_t)d % 4 + ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
+            } else {
+                S->tx = d;
+            }
+            return (int)size;
+        }
     return USB_STALL;
 }

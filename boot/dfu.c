@@ -4,42 +4,55 @@
 
 #include "boot.h"
 
-/* Flash is protected against reading: AN3156 wants everything refused. In the tail layout the chip refuses to
- * write page 0, too; in the head layout all of the application can be written, but not be read. */
-static bool locked(void)
-{
-    return FLASH_REGS->OBR & FLASH_OBR_RDPRT;
-}
-
-/* Block 0 of a download, by its first byte and its size (AN3156 §5); and any from 2 on. */
+/* Block 0 of a download, by its first byte and its size (AN3156 §5). */
 enum {
-    SET_ADDRESS = DFUSE_SET_ADDRESS | 5 << 8,
+    SET_POINTER = DFUSE_SET_ADDRESS | 5 << 8,
     ERASE = DFUSE_ERASE | 5 << 8,
     MASS_ERASE = DFUSE_ERASE | 1 << 8,
     READ_UNPROTECT = DFUSE_READ_UNPROTECT | 1 << 8,
-    WRITE = 1,
 };
 
-/* The end of the memory that addr is in; 0: in none that a host may see. */
+/* The end of the memory that addr is in, if it is below that, else in none that a host may see. */
 static uint32_t memory_end(uint32_t addr)
 {
-    if (addr - FLASH_BASE < S->end - FLASH_BASE)
-        return S->end;
-    if (WITH_SYSTEM && addr - SYSTEM_MEMORY < OPTION_BYTES_END - SYSTEM_MEMORY)
-        return OPTION_BYTES_END;
-    if (WITH_RAM && addr - STACK_TOP < S->ram_end - STACK_TOP) /* below is the bootloader's own */
+    if (WITH_RAM && addr >= FROM_S(STACK_TOP)) /* below is the bootloader's own */
         return S->ram_end;
-    return 0;
+    if (WITH_SYSTEM && addr >= FROM_S(SYSTEM_MEMORY))
+        return FROM_S(OPTION_BYTES_END);
+    return addr >= FLASH_BASE ? S->end : 0;
 }
 
 /* Where the block of this request lies. A step of wBlockNum is the length of block 2, where the host
  * sent one since it set the address (hosts with smaller blocks than ours count in those), else
  * wTransferSize. The sum cannot wrap: a step is at most 64 MB away from the pointer. */
-static uint32_t block_address(unsigned wBlockNum, unsigned length)
+INLINE uint32_t block_address(unsigned wBlockNum, unsigned length)
 {
     if (wBlockNum == DFUSE_FIRST_BLOCK)
         S->stride = (uint16_t)length;
     return S->pointer + (wBlockNum - DFUSE_FIRST_BLOCK) * S->stride;
+}
+
+/* A block of data, where it belongs. */
+INLINE enum dfu_status write(void)
+{
+    uint32_t addr = block_address(S->wBlockNum, S->length), end = addr + S->length;
+
+    if (in_app(end - 1) && (!HEAD || addr >= S->zero)) {
+        app_write(addr);
+        return S->status;
+    }
+    if (WITH_RAM && S->limit > (uint32_t)S && end <= S->limit) {
+        unsigned i = S->length;
+        do {
+            i--;
+            ((uint8_t *)addr)[i] = S->block[i];
+        } while (i);
+        return DFU_OK;
+    }
+    if (WITH_OPTIONS && addr == FROM_S(OPTION_BYTES) && S->pointer == addr &&
+        S->length == OPTION_BYTES_SIZE && !(HEAD && S->locked)) /* that would erase all */
+        return options_write();
+    return DFU_ERR_TARGET;
 }
 
 /* Does what was downloaded; what goes wrong is in S->status. */
@@ -49,15 +62,11 @@ static void execute(void)
     __builtin_memcpy(&addr, S->block + 1, sizeof addr); /* little endian, as this core is */
     unsigned command = S->block[0] | (unsigned)S->length << 8, status = DFU_OK;
 
-    if (S->wBlockNum >= DFUSE_FIRST_BLOCK) {
-        command = WRITE;
-        addr = block_address(S->wBlockNum, S->length);
-    } else if (S->wBlockNum) {
-        command = 0;
-    }
-    if (command == SET_ADDRESS) {
+    if (S->wBlockNum)
+        command = 0; /* none */
+    if (command == SET_POINTER) {
         uint32_t limit = memory_end(addr);
-        if (limit) {
+        if (addr < limit) {
             S->pointer = addr;
             S->limit = limit;
             S->stride = TRANSFER_SIZE;
@@ -67,55 +76,45 @@ static void execute(void)
     } else if (WITH_UNPROTECT && command == READ_UNPROTECT) {
         for (unsigned i = 0; i < OPTION_BYTES_SIZE; i++)
             S->block[i] = i ? 0xFF : OPTION_RDP_OPEN;
-        options_write();
-        return;
-    } else if (command == READ_UNPROTECT || (!HEAD && locked())) {
+        status = options_write();
+    } else if (command == READ_UNPROTECT || (!HEAD && S->locked)) {
         status = DFU_ERR_VENDOR; /* it would mass-erase the chip, and this bootloader */
+    } else if (S->wBlockNum >= DFUSE_FIRST_BLOCK) {
+        status = write();
     } else if (command == MASS_ERASE) {
         app_mass_erase();
     } else if (command == ERASE) {
-        if (in_app(addr, 1))
+        if (addr >= S->zero && in_app(addr))
             app_erase(addr);
         else
             status = DFU_ERR_TARGET;
-    } else if (command != WRITE) {
-        status = DFU_ERR_STALLEDPKT;
-    } else if (in_app(addr, S->length)) {
-        app_write(addr);
-        return;
-    } else if (WITH_RAM && addr >= STACK_TOP && addr + S->length <= S->ram_end) {
-        for (unsigned i = 0; i < S->length; i++)
-            ((volatile uint8_t *)addr)[i] = S->block[i];
-    } else if (WITH_OPTIONS && addr == OPTION_BYTES && S->pointer == addr &&
-               S->length == OPTION_BYTES_SIZE && !(HEAD && locked())) { /* it would erase all */
-        options_write();
-        return;
     } else {
-        status = DFU_ERR_TARGET;
+        status = DFU_ERR_STALLEDPKT;
     }
     S->status = (uint8_t)status;
 }
 
-/* Finishing goes on for some pages, 0.3 s at most (DS5319); then the host is heard again. */
+/* Finishing goes on for a page; then the host is heard again. */
 void dfu_work(void)
 {
-    for (unsigned i = 0; i < 8 && S->finishing && !(USB->ISTR & USB_ISTR_RESET); i++)
+    if (S->finishing)
         app_finish_step();
     if (S->status != DFU_OK)
         S->dfu = DFU_ERROR;
 }
 
-void dfu_session(void)
+INLINE void dfu_session(void)
 {
     app_session();
-    S->dfu = DFU_IDLE;
-    S->status = DFU_OK;
+    S->dfu_status = DFU_IDLE;
 }
 
-/* Can what leave names be started, or the application? */
+/* Can what leave names be started, or the application? Or must it be, for new option bytes? */
 bool dfu_can_leave(void)
 {
-    return S->valid || (WITH_RAM && S->pointer >= SRAM_BASE && startable(S->pointer));
+    if (S->valid || (WITH_OPTIONS && S->options))
+        return true;
+    return WITH_RAM && ram_startable();
 }
 
 /*
@@ -126,7 +125,7 @@ bool dfu_can_leave(void)
 static int tell_status(void)
 {
     unsigned ms = S->finishing ? app_left() * ERASE_MS : 0;
-    uint8_t state = S->dfu;
+    unsigned state = S->dfu;
 
     if (state == DFU_DNLOAD_SYNC) {
         state = DFU_DNBUSY;
@@ -136,47 +135,46 @@ static int tell_status(void)
         }
     } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
         S->leave_ms = LEAVE_MS;
-        S->dfu = state = DFU_MANIFEST;
+        state = S->dfu = DFU_MANIFEST;
         if (!dfu_can_leave())
             S->status = DFU_ERR_FIRMWARE;
     }
-    if (S->status != DFU_OK)
-        S->dfu = state = DFU_ERROR;
-    uint32_t *reply = (uint32_t *)(void *)S->reply; /* bStatus, bwPollTimeout[3], bState, iString */
-    reply[0] = S->status | ms << 8;
-    reply[1] = state;
-    if (WITH_TEXT && S->status == DFU_ERR_VENDOR)
-        reply[1] |= PROTECTED << 8;
+    unsigned status = S->status;
+    if (status != DFU_OK)
+        state = S->dfu = DFU_ERROR;
+    if (WITH_TEXT && status == DFU_ERR_VENDOR)
+        state |= PROTECTED << 8;
+    S->reply[0] = status | ms << 8; /* bStatus, bwPollTimeout[3], bState, iString */
+    S->reply[1] = state;
     return DFU_STATUS_SIZE;
 }
 
 /* UPLOAD: block 0 lists the commands (AN3156 §4.2), 2 and up read memory; nothing behind its end. */
 INLINE int send(void)
 {
-    unsigned size = S->setup.wLength;
+    int size = S->setup.wLength;
 
     if (S->setup.wValue == 1)
         return USB_STALL;
     if (!S->setup.wValue) {
-        *(uint32_t *)(void *)S->reply = DFUSE_GET | DFUSE_SET_ADDRESS << 8 | DFUSE_ERASE << 16 |
-                                        (uint32_t)DFUSE_READ_UNPROTECT << 24;
+        *S->reply = DFUSE_GET | DFUSE_SET_ADDRESS << 8 | DFUSE_ERASE << 16 |
+                    (uint32_t)DFUSE_READ_UNPROTECT << 24;
         return 4;
     }
-    if (locked()) {
+    if (S->locked) {
         S->status = DFU_ERR_VENDOR;
         return USB_STALL;
     }
     app_finish(NOWHERE); /* a host that reads back has written all */
-    uint32_t addr = block_address(S->setup.wValue, size), end = S->limit;
-    unsigned room = addr < end ? end - addr : 0;
+    uint32_t addr = block_address(S->setup.wValue, (unsigned)size);
+    int room = (int)(S->limit - addr);
     S->dfu = DFU_UPLOAD_IDLE;
     if (size > room) {
-        size = room;
+        size = room > 0 ? room : 0;
         S->dfu = DFU_IDLE;
     }
-    app_read(S->block, addr, size);
-    S->tx = S->block;
-    return (int)size;
+    app_read(addr, (unsigned)size);
+    return size;
 }
 
 int dfu_request(void)
@@ -184,10 +182,14 @@ int dfu_request(void)
     unsigned size = S->setup.wLength, request = S->setup.request >> 8;
     enum { IN = 1 << DFU_UPLOAD | 1 << DFU_GETSTATUS | 1 << DFU_GETSTATE };
 
-    if (size > TRANSFER_SIZE ||
-        (request <= DFU_ABORT && (IN >> request & 1) != (S->setup.request >> 7 & 1)))
-        request = DFU_ABORT + 1; /* too much, or the wrong direction: refused */
-    switch (dfu_react(S->dfu, request)) {
+    enum dfu_reaction reaction = DFU_REFUSE;
+
+    if (S->dfu > DFU_ERROR)
+        __builtin_unreachable();
+    if (size <= TRANSFER_SIZE && request <= DFU_ABORT && /* not too much, the right direction */
+        !((IN >> request ^ S->setup.request >> 7) & 1))
+        reaction = dfu_react(S->dfu, request);
+    switch (reaction) {
     case DFU_DOWNLOAD:
         S->wBlockNum = S->setup.wValue;
         S->length = (uint16_t)size;
@@ -206,7 +208,7 @@ int dfu_request(void)
     case DFU_TELL:
         return tell_status();
     case DFU_STATE:
-        S->reply[0] = S->dfu;
+        *S->reply = S->dfu;
         return 1;
     case DFU_STOP:
         if (S->dfu == DFU_DNLOAD_SYNC)
@@ -215,8 +217,7 @@ int dfu_request(void)
         S->dfu = DFU_IDLE;
         return 0;
     case DFU_TO_IDLE:
-        S->status = DFU_OK;
-        S->dfu = DFU_IDLE;
+        S->dfu_status = DFU_IDLE;
         return 0;
     case DFU_GO:
         app_finish(S->valid ? NOWHERE : S->pointer);
@@ -226,6 +227,8 @@ int dfu_request(void)
         return USB_STALL;
     case DFU_REFUSE:
         break;
+    default:
+        __builtin_unreachable();
     }
     if (S->status == DFU_OK)
         S->status = DFU_ERR_STALLEDPKT;

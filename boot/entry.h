@@ -21,7 +21,7 @@ static _Noreturn inline void jump(uint32_t code, uint32_t argument)
 static _Noreturn inline void start(const uint32_t *vectors, uint32_t reset, uint32_t cause)
 {
     register uint32_t r0 __asm("r0") = cause;
-    SCB_VTOR = (uint32_t)vectors - FLASH_BASE; /* flash stands at 0, too */
+    SCB->VTOR = (uint32_t)vectors - FLASH_BASE; /* flash stands at 0, too */
     __asm volatile("msr msp, %0\n bx %1" : : "r"(vectors[0]), "r"(reset), "r"(r0));
     __builtin_unreachable();
 }
@@ -35,15 +35,20 @@ static _Noreturn inline void start(const uint32_t *vectors, uint32_t reset, uint
 static inline bool dfu_asked(uint32_t *cause)
 {
     bool dfu = RAM_REQUEST->word == REQUEST_RAM, button = false; /* the proper clears it */
+    volatile struct rcc_regs *rcc = RCC;
+    volatile uint32_t *dr = &BKP_DR(0), *request;
+    __asm("" : "+r"(rcc), "+r"(dr)); /* gcc would spell out each address, in 6 bytes and more */
+#define PWR_CR dr[PWR_CR_FROM_BKP]
+
     if (ENTER_PORT) {
-        RCC->APB2ENR = RCC_APB2ENR_IOPEN(ENTER_PORT);
-        (void)RCC->APB2ENR; /* two cycles until the port answers (errata sheet of F10xx8/B) */
+        rcc->APB2ENR = RCC_APB2ENR_IOPEN(ENTER_PORT);
+        (void)rcc->APB2ENR; /* the port answers a little later */
         dfu |= (GPIO(ENTER_PORT)->IDR >> ENTER_PIN & 1) == ENTER_LEVEL;
-        RCC->APB2ENR = 0;
+        rcc->APB2ENR = 0;
     }
-    *cause = RCC->CSR;
+    *cause = rcc->CSR;
     if (ENTER_BY_RESET) {
-        RCC->CSR = RCC_CSR_RMVF;
+        rcc->CSR = RCC_CSR_RMVF;
         button =
             (*cause & (RCC_CSR_LPWRRSTF | RCC_CSR_WWDGRSTF | RCC_CSR_IWDGRSTF | RCC_CSR_SFTRSTF |
                           RCC_CSR_PORRSTF | RCC_CSR_PINRSTF)) == RCC_CSR_PINRSTF;
@@ -51,34 +56,30 @@ static inline bool dfu_asked(uint32_t *cause)
             dfu |= button;
     }
 
-    RCC->APB1ENR = RCC_APB1ENR_PWREN | RCC_APB1ENR_BKPEN;
-    volatile uint32_t *request = &BKP_DR(10);
-    bool asked = *request == REQUEST_DR10;
-    if (ENTER_BY_DR1 && !asked) {
-        request = &BKP_DR(1);
-        asked = *request == REQUEST_DR1;
-    }
-    if (asked) {
+    rcc->APB1ENR = RCC_APB1ENR_PWREN | RCC_APB1ENR_BKPEN;
+    request = dr + 10;
+    if (*request == REQUEST_DR10 || (ENTER_BY_DR1 && (request = dr + 1, *request == REQUEST_DR1))) {
         PWR_CR = PWR_CR_DBP;
         *request = 0; /* once */
         dfu = true;
     } else if (ENTER_BY_RESET == 2 && button) { /* another press in time finds a request */
         PWR_CR = PWR_CR_DBP;
-        BKP_DR(10) = REQUEST_DR10;
-        for (unsigned i = TAP_MS * 2000U; i; i--) /* 4 cycles of 8 MHz */
+        dr[10] = REQUEST_DR10;
+        for (unsigned i = TAP_LOOPS; i; i--)
             __asm volatile("");
-        BKP_DR(10) = 0;
+        dr[10] = 0;
         PWR_CR = 0;
     }
     if (ENTER_AFTER_RESETS) {
-        uint32_t resets = BKP_DR(7) + 1;
+        uint32_t resets = dr[7] + 1;
         dfu |= resets > ENTER_AFTER_RESETS;
         PWR_CR = PWR_CR_DBP;
-        BKP_DR(7) = dfu ? 0 : resets;
+        dr[7] = dfu ? 0 : resets;
         PWR_CR = 0;
     }
-    RCC->APB1ENR = 0;
+    rcc->APB1ENR = 0;
     return dfu;
+#undef PWR_CR
 }
 
 #endif

@@ -9,21 +9,25 @@
 /* The size of the page at addr. */
 static uint32_t page_size_at(uint32_t addr);
 
-/* FLASH_CR_PER or FLASH_CR_PG. The CPU stands still at its next instruction while flash is busy
+/* cr: what to do, as bits of FLASH_CR. The CPU stands still at its next instruction while flash is busy
  * (PM0075 §1.1), so the loop finds the work done; a watchdog that option bytes started is fed. */
-static enum dfu_status operate(uint32_t addr, unsigned value, uint32_t cr)
+SERVICE flash_operate(uint32_t addr, unsigned value, uint32_t cr)
 {
     if (FLASH_REGS->CR & FLASH_CR_LOCK) { /* since reset; PM0075 §2.3.1 */
         FLASH_REGS->KEYR = FLASH_KEY1;
         FLASH_REGS->KEYR = FLASH_KEY2;
     }
+    if (WITH_OPTIONS && cr & ~FLASH_REGS->CR & FLASH_CR_OPTWRE) { /* PM0075 §2.3.5 */
+        FLASH_REGS->OPTKEYR = FLASH_KEY1;
+        FLASH_REGS->OPTKEYR = FLASH_KEY2;
+    }
     FLASH_REGS->SR = FLASH_SR_PGERR | FLASH_SR_WRPRTERR | FLASH_SR_EOP;
     FLASH_REGS->CR = cr;
-    if (cr == FLASH_CR_PG) { /* PM0075 §2.3.3 */
+    if (cr & (FLASH_CR_PG | FLASH_CR_OPTPG)) { /* PM0075 §2.3.3 */
         *(volatile uint16_t *)addr = (uint16_t)value;
     } else { /* PM0075 §2.3.4 */
         FLASH_REGS->AR = addr;
-        FLASH_REGS->CR = FLASH_CR_PER | FLASH_CR_STRT;
+        FLASH_REGS->CR = cr | FLASH_CR_STRT;
     }
     uint32_t sr = FLASH_REGS->SR; /* BSY rises one cycle late (errata sheet of F10xx8/B) */
     for (unsigned i = 0; i < 1U << 23; i++) {
@@ -37,17 +41,17 @@ static enum dfu_status operate(uint32_t addr, unsigned value, uint32_t cr)
 
 SERVICE flash_erase(uint32_t page)
 {
-    enum dfu_status status = operate(page, 0, FLASH_CR_PER);
+    enum dfu_status status = flash_operate(page, 0, FLASH_CR_PER);
 
-    for (uint32_t i = 0; i < page_size_at(page); i += 4)
-        if (*(const volatile uint32_t *)(page + i) != 0xFFFFFFFF && status == DFU_OK)
+    for (uint32_t i = page_size_at(page); i; i -= 4)
+        if (((const volatile uint32_t *)(page + i))[-1] != 0xFFFFFFFF && status == DFU_OK)
             status = DFU_ERR_ERASE;
     return status;
 }
 
 SERVICE flash_program(uint32_t addr, unsigned value)
 {
-    enum dfu_status status = operate(addr, value, FLASH_CR_PG);
+    enum dfu_status status = flash_operate(addr, value, FLASH_CR_PG);
 
     if (*(const volatile uint16_t *)addr != value && status == DFU_OK)
         status = DFU_ERR_VERIFY;

@@ -15,9 +15,14 @@ __attribute__((section(".stub.vectors"), used)) const uint32_t stub_vectors[] = 
 };
 
 #define SERVICE       enum dfu_status
+#define flash_operate stub_flash_operate
 #define flash_erase   stub_flash_erase
 #define flash_program stub_flash_program
 #include "flash.h"
+#define SERVICE_TEXT
+#define put_text   stub_put_text
+#define put_number stub_put_number
+#include "text.h"
 
 static uint32_t page_size_at(uint32_t addr)
 {
@@ -38,28 +43,34 @@ enum dfu_status stub_journal_write(uint32_t sp, uint32_t reset)
 }
 
 /* What is in flash now is complete: its first two words become valid, if they can be those of an application; in
- * what was torn only if it came again from its beginning. */
+ * what was torn only if it came again from its beginning. After a download that changed nothing, too: the mark that there is may
+ * be one that power failed over and that reads right by chance. */
 static void commit(void)
 {
     struct record mark = {S->sp, S->reset};
 
-    if (S->valid)
-        return;
-    if (!record_valid(&mark) || (S->torn && S->first != APP_START)) {
+    if (S->valid) {
+        S->torn = false; /* nothing was changed */
+        if (S->first == NOWHERE)
+            return;
+    }
+    if (!startable(APP_START) || !in_app(S->reset) || !record_valid(&mark) ||
+        (S->torn && S->first != APP_START)) {
         S->intact = true;
         return;
     }
     invalidate();
-    if (*(const volatile uint32_t *)MARK !=
-        0xFFFFFFFF) { /* it was zeroed since the page was written */
+    if (*(const volatile uint32_t *)MARK != 0xFFFFFFFF) { /* zeroed since the page was written */
         open_page(APP_START);
         *page_at(APP_START) = SUSPECT;
         close_page();
     }
-    if (S->status == DFU_OK)
-        S->status = (uint8_t)stub_journal_write(S->sp, S->reset);
+    if (S->status != DFU_OK)
+        return; /* torn, if that page failed */
+    S->status = (uint8_t)stub_journal_write(S->sp, S->reset);
     S->intact = true;
     S->torn = false;
+    S->first = NOWHERE;
     S->valid = S->status == DFU_OK;
 }
 

@@ -30,6 +30,7 @@ enum {
     STUB_SIZE = 1024,
     PROPER_SIZE = PROPER_KB * 1024,
     IMAGE_SIZE = STUB_SIZE + PROPER_SIZE,
+    BASE_UNIT = 512, /* what a vector table of this chip is aligned to (PM0056 §4.4.4) */
     JOURNAL_RECORDS = 128,
     JOURNAL_SIZE = 1024,
     STACK_TOP = 0x20001800, /* the end of the smallest part's RAM: 6 KB */
@@ -85,8 +86,6 @@ struct record {
     uint32_t check; /* the same, XORed with RECORD_MAGIC and with where the application's vectors
                        stand, from FLASH_BASE in BASE_UNITs */
 };
-
-enum { BASE_UNIT = 512 }; /* what a vector table of this chip is aligned to (PM0056 §4.4.4) */
 
 /* Neither an erased nor a zeroed record shows it, and one of which some bits are lost practically
  * never does. */

@@ -52,10 +52,11 @@ _Noreturn void restart(void)
 {
     USB->CNTR = USB_CNTR_FRES | USB_CNTR_PDWN;
     detach();
-    if (WITH_RAM && S->pointer >= SRAM_BASE && startable(S->pointer)) {
+    if (WITH_RAM && ram_startable()) {
         uint32_t image = S->pointer;
-        RAM_REQUEST->word = REQUEST_RAM;
-        RAM_REQUEST->image = image;
+        volatile struct request *request = (void *)S; /* the first word of RAM */
+        request->word = REQUEST_RAM;
+        request->image = image;
     }
     SCB_AIRCR = SCB_AIRCR_SYSRESETREQ;
     for (;;) {
@@ -63,76 +64,88 @@ _Noreturn void restart(void)
 }
 
 /* Waits until a bit is set: a crystal takes 2 ms, the PLL 0.2 ms (DS5319). In vain: the stub again,
- * which starts the application, if there is one, or comes back here. */
-INLINE void await(volatile uint32_t *reg, uint32_t bit)
+ * which starts the application, if there is one, or comes back here. Takes from patience. */
+INLINE void await(volatile uint32_t *reg, uint32_t bit, unsigned *patience)
 {
-    for (unsigned i = 0; !(*reg & bit); i++)
-        if (i > 100000) /* some 200 ms at 8 MHz */
+    while (!(*reg & bit))
+        if (!--*patience)
             restart();
 }
 
 static void clock_start(void)
 {
-    SYSTICK->LOAD = CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
-    SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
+    unsigned patience = 1U << 17; /* some 200 ms at 8 MHz, for all of it */
+
     if (!HSE_MHZ)
         RCC->CFGR = RCC_CFGR_USBPRE; /* before USB has its clock (RM0008 §7.3.2) */
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | (HSE_MHZ ? RCC_CR_HSEON : 0);
+    SYSTICK->LOAD = CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
+    SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
     if (HSE_MHZ)
-        await(&RCC->CR, RCC_CR_HSERDY);
+        await(&RCC->CR, RCC_CR_HSERDY, &patience);
     FLASH_REGS->ACR = FLASH_ACR_PRFTBE | FLASH_ACR_LATENCY_2;
     RCC->CFGR = CLOCK;
     RCC->CR |= RCC_CR_PLLON;
-    await(&RCC->CFGR, RCC_CFGR_SWS_PLL);
+    await(&RCC->CFGR, RCC_CFGR_SWS_PLL, &patience);
 }
 
-/* The end of RAM, found by reading: the fault where there is none goes unheeded (PM0056 §4.4.6). */
+/* The end of RAM, found by reading: from now on faults go unheeded (PM0056 §4.4.6), but one is noted
+ * where there is no RAM. */
 static uint32_t find_ram_end(void)
 {
-    uint32_t end = STACK_TOP;
+    uint32_t end = FROM_S(STACK_TOP);
+    volatile struct scb_regs *scb;
 
-    SCB_CCR |= SCB_CCR_BFHFNMIGN;
+    __asm("" : "=r"(scb) : "0"(SCB)); /* gcc 12.2 would compute its address twice */
+    scb->CCR = SCB_CCR_BFHFNMIGN;
     __asm volatile("cpsid f");
-    for (;; end += 1024) {
+    do { /* some clones show theirs again behind 64 KB */
         (void)*(volatile uint32_t *)end;
-        if (SCB_CFSR)
+        if (scb->CFSR)
             break;
-    }
-    SCB_CFSR = SCB_CFSR;
-    __asm volatile("cpsie f");
+        end += 1024;
+    } while (end & 0xFFFF);
     return end;
 }
 
 /* Entered by the stub, on a fresh stack, with the journal's valid record, or NULL. */
 __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const struct record *r)
 {
-    if (WITH_RAM && RAM_REQUEST->word == REQUEST_RAM && RAM_REQUEST->image >= STACK_TOP &&
-        !(RAM_REQUEST->image & ~0x1FE00U & ~SRAM_BASE)) {
-        const uint32_t *vectors = (const uint32_t *)RAM_REQUEST->image;
-        RAM_REQUEST->word = 0;
-        SCB_VTOR = (uint32_t)vectors;
-        __asm volatile("msr msp, %0; bx %1" : : "r"(vectors[0]), "r"(vectors[1]));
-    }
     __asm volatile("mov %0, %1" : "=r"(S) : "i"(SRAM_BASE));
-    for (uint32_t *word = (uint32_t *)SRAM_BASE; word < (uint32_t *)SRAM_BASE + sizeof *S / 4;
-         word++)
-        *word = 0;
+    volatile struct request *request = (void *)S; /* the first words of RAM */
+    if (WITH_RAM && request->word == REQUEST_RAM) {
+        uint32_t image = request->image;
+        if (image - FROM_S(STACK_TOP) < 0x10000) {
+            const uint32_t *vectors = (const uint32_t *)image;
+            request->word = 0;
+            SCB->VTOR = image;
+            __asm volatile("msr msp, %0; bx %1" : : "r"(vectors[0]), "r"(vectors[1]));
+        }
+    }
+    unsigned left = sizeof *S;
+    do {
+        left -= 4;
+        *(word *)((uint32_t)S + left) = 0;
+    } while (left);
+    FIND(S->stub, stub_vectors);
 #if HEAD
     S->page_size = FLASH_SIZE_KB > 128 ? 2048 : 1024;
-    S->end = FLASH_BASE + FLASH_SIZE_KB * 1024U;
-    S->app_size = S->end - APP_START;
+    S->app_end = S->end = FLASH_BASE + FLASH_SIZE_KB * 1024U;
 #else
-    S->stub = (uint32_t)stub_vectors;
     S->page_size = page_size(S->stub);
     S->end = S->stub + S->page_size;
     uint32_t journal = journal_of(S->stub);
-    S->app_size = journal - FLASH_BASE;
+    S->app_end = journal;
 #endif
-    S->ram_end = WITH_RAM ? find_ram_end() : SRAM_BASE;
+    if (WITH_RAM) {
+        uint32_t ram_end = find_ram_end();
+        S->ram_end = ram_end;
+    }
     S->pointer = S->base = S->zero = S->reset = APP_START;
     S->limit = S->end;
     S->intact = true;
+    S->locked = FLASH_REGS->OBR & FLASH_OBR_RDPRT;
     S->stride = TRANSFER_SIZE; /* S->dfu: by the first bus reset */
     if (r) {
         S->valid = true;
@@ -141,20 +154,18 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         S->sp = r->sp;
     } else {
 #else
-        S->recorded = *r;
         S->base = (uint32_t)record_vectors(r);
     } else if (*(const volatile uint32_t *)journal != 0xFFFFFFFF) { /* not the first time */
 #endif
-        for (unsigned i = 0; i < PAGES_MAX; i++)
+        for (int i = PAGES_MAX - 1; i >= 0; i--)
             S->pages[i] = SUSPECT;
         S->torn = true;
     }
     if (PROTECT_ITSELF)
         options_protect();
 #if !HEAD
-    uint32_t reset = ((const volatile uint32_t *)FLASH_BASE)[1];
-    if (reset != S->stub + ENTRY &&
-        reset != FLASH_BASE + ENTRY) { /* another bootloader has put it there */
+    uint32_t entered = ((const volatile uint32_t *)FLASH_BASE)[1] - ENTRY;
+    if (entered != S->stub && entered != S->zero) { /* another bootloader has put it there */
         open_page(FLASH_BASE);
         close_page();
     }
@@ -167,8 +178,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         usb_poll();
         if (S->stage == STAGE_IDLE)
             dfu_work();
-        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms &&
-            (dfu_can_leave() || (WITH_OPTIONS && S->options)))
+        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms && dfu_can_leave())
             restart();
     }
 }

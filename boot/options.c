@@ -3,36 +3,19 @@
  * adds the complements. RDP comes first: erased it means protected. */
 #include "boot.h"
 
-static void options_wait(void)
+enum dfu_status options_write(void)
 {
-    for (unsigned i = 0; i < 1U << 23 && FLASH_REGS->SR & FLASH_SR_BSY; i++) {
-    }
-}
+    enum dfu_status status = DFU_OK;
 
-void options_write(void)
-{
-    volatile uint16_t *option = (volatile uint16_t *)OPTION_BYTES;
-
-    if (FLASH_REGS->CR & FLASH_CR_LOCK) {
-        FLASH_REGS->KEYR = FLASH_KEY1;
-        FLASH_REGS->KEYR = FLASH_KEY2;
+    stub_flash_operate(0, 0, FLASH_CR_OPTWRE | FLASH_CR_OPTER);
+    for (unsigned i = 0; i < OPTION_BYTES_SIZE; i += 2) {
+        stub_flash_operate(FROM_S(OPTION_BYTES) + i, S->block[i], FLASH_CR_OPTWRE | FLASH_CR_OPTPG);
+        if (*(const volatile uint8_t *)(FROM_S(OPTION_BYTES) + i) != S->block[i])
+            status = DFU_ERR_VERIFY;
     }
-    FLASH_REGS->OPTKEYR = FLASH_KEY1;
-    FLASH_REGS->OPTKEYR = FLASH_KEY2;
-    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTER;
-    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTER | FLASH_CR_STRT;
-    (void)FLASH_REGS->SR;
-    options_wait();
-    FLASH_REGS->CR = FLASH_CR_OPTWRE | FLASH_CR_OPTPG;
-    for (unsigned i = 0; i < OPTION_BYTES_SIZE / 2; i++) {
-        option[i] = S->block[2 * i];
-        options_wait();
-        if ((uint8_t)option[i] != S->block[2 * i])
-            S->status = DFU_ERR_VERIFY;
-    }
-    FLASH_REGS->CR = 0;
     S->options = true; /* a reset, for the chip to take them over */
     S->leave_ms = LEAVE_MS;
+    return status;
 }
 
 /* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet. The host

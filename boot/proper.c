@@ -4,6 +4,8 @@
  * the pointer to the state (boot.h), cannot be said to a link-time optimiser. It is worth 200 bytes.
  */
 // clang-format off
+#include "boot.h"
+
 #include "core/dfu_state.c"
 #include "app.c"
 #if !HEAD

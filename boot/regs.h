@@ -96,9 +96,9 @@ _Static_assert(offsetof(struct usb_regs, CNTR) == 0x40, "RM0008 §23.5.1");
  * endpoint 0 stands at its start. */
 #define USB_PMA ((volatile uint32_t *)0x40006000U)
 
-#define PWR_CR     (*(volatile uint32_t *)0x40007000U) /* RM0008 §5.4.1 */
-#define PWR_CR_DBP (1U << 8)
-#define BKP_DR(n)  (((volatile uint32_t *)0x40006C00U)[n]) /* RM0008 §6.4.1; n = 1 … 10 */
+#define PWR_CR_DBP      (1U << 8)                               /* RM0008 §5.4.1 */
+#define BKP_DR(n)       (((volatile uint32_t *)0x40006C00U)[n]) /* RM0008 §6.4.1; n = 1 … 10 */
+#define PWR_CR_FROM_BKP ((0x40007000U - 0x40006C00U) / 4)       /* PWR_CR, as if it were BKP_DR */
 
 #define IWDG_KR        (*(volatile uint32_t *)0x40003000U) /* RM0008 §19.4.1 */
 #define IWDG_KR_RELOAD 0xAAAAU
@@ -111,8 +111,11 @@ struct systick_regs { /* PM0056 §4.5 */
 #define SYSTICK_CTRL_HCLK      (1U << 2)
 #define SYSTICK_CTRL_COUNTFLAG (1U << 16)
 
+struct scb_regs { /* PM0056 §4.4 */
+    uint32_t CPUID, ICSR, VTOR, AIRCR, SCR, CCR, SHPR[3], SHCSR, CFSR;
+};
+#define SCB                   ((volatile struct scb_regs *)0xE000ED00U)
 #define SCB_VTOR              (*(volatile uint32_t *)0xE000ED08U) /* PM0056 §4.4.4 */
-#define SCB_CCR               (*(volatile uint32_t *)0xE000ED14U) /* PM0056 §4.4.7 */
 #define SCB_CCR_BFHFNMIGN     (1U << 8)
 #define SCB_CFSR              (*(volatile uint32_t *)0xE000ED28U) /* PM0056 §4.4.10; write 1 to clear */
 #define SCB_AIRCR             (*(volatile uint32_t *)0xE000ED0CU) /* PM0056 §4.4.5 */
@@ -126,6 +129,6 @@ struct systick_regs { /* PM0056 §4.5 */
 #define OPTION_RDP_OPEN   0xA5 /* no protection against reading (PM0075 §2.4.1) */
 #define OPTION_BYTES_END  (OPTION_BYTES + OPTION_BYTES_SIZE)
 #define FLASH_SIZE_KB     (*(volatile const uint16_t *)0x1FFFF7E0U) /* RM0008 §30.1.1 */
-#define UNIQUE_ID         ((const uint32_t *)0x1FFFF7E8U)           /* RM0008 §30.2; 96 bits */
+#define UNIQUE_ID         0x1FFFF7E8U                               /* RM0008 §30.2; 96 bits */
 
 #endif

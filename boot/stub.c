@@ -8,7 +8,7 @@
 #include "entry.h"
 
 /* journal_clear() in the table of services, as a Thumb address. */
-enum { CLEAR = 0x2D };
+enum { CLEAR = 0x31 };
 
 /* Words 2 to 6 are no vectors: nothing here enables an exception. 4 is a sum of the proper (the linker
  * script puts it), so that stubs differ where propers do. 7 and 8 stay zero, so that bootloaders that
@@ -27,13 +27,18 @@ __asm(".section .stub.services, \"ax\"\n"
       ".thumb_func\n"
       "stub_\\name: b.w \\name\n"
       ".endm\n"
+      "service flash_operate\n"
       "service flash_erase\n"
       "service flash_program\n"
       "service journal_clear\n"
       "service journal_write\n"
+      "service put_text\n"
+      "service put_number\n"
       ".text\n");
 #define SERVICE static __attribute__((used)) enum dfu_status
 #include "flash.h"
+#define SERVICE_TEXT static __attribute__((used))
+#include "text.h"
 
 /* Where this code stands now. gcc would take twice the bytes. */
 static inline uint32_t here(void)
@@ -48,38 +53,43 @@ static __attribute__((noinline)) uint32_t page_size_at(uint32_t addr)
     return page_size(here() | addr); /* one of them is near the end of flash */
 }
 
-static __attribute__((noinline)) struct record *journal(void)
+static __attribute__((noinline)) uint32_t journal_at(uint32_t stub)
 {
-    return (struct record *)journal_of(here());
+    return journal_of(stub);
+}
+
+static inline struct record *journal(void)
+{
+    return (struct record *)journal_at(here());
 }
 
 /* --- the journal -------------------------------------------------------------------------------- */
 
-/* The first record behind the last that was ever used. */
-static struct record *journal_free(void)
+/* The last record that was ever used; the first, if none was. */
+static struct record *journal_last(void)
 {
-    struct record *start = journal(), *r = start + JOURNAL_RECORDS;
+    struct record *start = journal(), *r = start + JOURNAL_RECORDS - 1;
 
-    while (r > start && (r[-1].reset & r[-1].check) == 0xFFFFFFFF)
+    while (r > start && (r->reset & r->check) == 0xFFFFFFFF)
         r--;
     return r;
 }
 
-/* The last record is zeroed. Without any, the first is: from now on the journal is not blank. */
+/* The last record is zeroed. Without any, the first is: from now on the journal is not blank. The stub's last
+ * half-word may have been left undecided by a cut in the installation, which ended with it: zero again. */
 SERVICE journal_clear(void)
 {
-    struct record *r = journal_free();
-
-    return clear_record(r == journal() ? r : r - 1);
+    flash_program(here() + STUB_SIZE - 2, 0);
+    return clear_record(journal_last());
 }
 
-/* journal_clear() came first, so that the journal is not blank. */
+/* journal_clear() came first, so that one was used. */
 SERVICE journal_write(uint32_t reset, uint32_t check)
 {
-    struct record *r = journal_free();
+    struct record *r = journal_last() + 1;
     enum dfu_status status = DFU_OK;
 
-    if (!((uint32_t)r % JOURNAL_SIZE)) { /* it is full: r is behind it */
+    if (!((uint32_t)r % JOURNAL_SIZE)) { /* it is full */
         r -= JOURNAL_RECORDS;
         status = flash_erase((uint32_t)r);
     }
@@ -126,8 +136,6 @@ static __attribute__((used)) _Noreturn void install(void)
         if (i >= STUB_SIZE) {
             there -= IMAGE_SIZE;
             sum += word;
-        } else if (resident) {
-            continue;
         }
         if (word != *(const uint32_t *)there)
             differs = true;
@@ -135,7 +143,7 @@ static __attribute__((used)) _Noreturn void install(void)
     while (differs && sum == ((const uint32_t *)low)[4]) {
         if (!resident) {
             flash_erase(stub); /* once more, and checked, by copy() */
-            if (flash_erase(journal_of(stub)) != DFU_OK)
+            if (flash_erase(journal_at(stub)) != DFU_OK)
                 continue;
         }
         differs = copy(stub - PROPER_SIZE, low + STUB_SIZE, PROPER_SIZE) != DFU_OK ||
@@ -176,6 +184,6 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
     if (!dfu || reset == FLASH_BASE + ENTRY) /* a self-update is first of all finished */
         start(vectors, reset, cause);
 proper:
-    __asm volatile("msr msp, %0" : : "r"(STACK_TOP));
+    __asm volatile("msr msp, %0" : : "r"(*(const uint32_t *)here()));
     jump(here() - PROPER_SIZE + 1, (uint32_t)r);
 }

@@ -7,17 +7,23 @@
 
 enum {
     PACKET = 64,  /* bMaxPacketSize0 */
-    TX_AT = 0x40, /* in packet memory */
+    TX_AT = 0x08, /* in packet memory, behind the descriptor table */
     RX_AT = 0x80,
     COUNT_RX_64 = 0x8400, /* BL_SIZE, NUM_BLOCK: room for 64 bytes (RM0008 §23.5.3) */
 };
 
-/* Sets both STAT fields. `keep` is USB_EPR_CTR_RX where a packet that may just have come must stay
- * announced, 0 where the one announced has been dealt with. */
-static void endpoint(uint32_t stat, uint32_t keep)
+/* What endpoint 0 does next. With USB_EPR_CTR_RX added, a packet that may just have come stays announced;
+ * else the one announced has been dealt with. */
+enum {
+    DEALT = USB_EPR_TYPE_CONTROL | USB_EPR_CTR_TX,
+    RECEIVE = DEALT | USB_EPR_TX_NAK | USB_EPR_RX_VALID,
+    ANSWER = DEALT | USB_EPR_TX_VALID | USB_EPR_RX_VALID,
+    STALL = DEALT | USB_EPR_TX_STALL | USB_EPR_RX_STALL,
+};
+
+static void endpoint(uint32_t next)
 {
-    USB->EPR[0] =
-        ((USB->EPR[0] ^ stat) & USB_EPR_STAT) | keep | USB_EPR_CTR_TX | USB_EPR_TYPE_CONTROL;
+    USB->EPR[0] = (USB->EPR[0] & USB_EPR_STAT) ^ next; /* STAT: written 1s toggle */
 }
 
 void usb_start(void)
@@ -28,16 +34,14 @@ void usb_start(void)
 
 static void bus_reset(void)
 {
-    USB->ISTR = (uint32_t)~USB_ISTR_RESET;
-    USB->BTABLE = 0;
+    USB->ISTR = 0; /* the others do not matter; BTABLE is 0, since reset */
     USB_PMA[0] = TX_AT;
     USB_PMA[2] = RX_AT;
     USB_PMA[3] = COUNT_RX_64;
-    endpoint(USB_EPR_TX_NAK | USB_EPR_RX_VALID, 0);
+    endpoint(RECEIVE);
     USB->DADDR = USB_DADDR_EF;
     S->stage = STAGE_IDLE;
     S->configuration = 0;
-    S->address = 0;
     dfu_session();
     if (S->leave_ms)
         S->leave_ms =
@@ -48,44 +52,77 @@ static void bus_reset(void)
 static void load_packet(void)
 {
     unsigned size = S->tx_left < PACKET ? S->tx_left : PACKET;
-    volatile uint32_t *to = USB_PMA + TX_AT / 2;
+    const uint8_t *from = S->tx;
+    volatile uint32_t *to = USB_PMA;
 
-    for (unsigned i = 0; i < size; i += 2)
-        *to++ = *(const uint16_t *)(const void *)(S->tx + i); /* at odd addresses, too: ARMv7-M */
-    USB_PMA[1] = size;
     S->tx += size;
-    S->tx_left = (uint16_t)(S->tx_left - size);
+    S->tx_left -= size;
+    to[1] = size;
+    for (; from < S->tx; from += 2)
+        to++ [TX_AT / 2] =
+            *(const half_word *)(const void *)from; /* at odd addresses, too: ARMv7-M */
     S->last_sent = (uint8_t)size;
 }
 
+/* bRequest; USB 2.0 table 9-4 */
+enum {
+    GET_STATUS,
+    SET_ADDRESS = 5,
+    GET_DESCRIPTOR,
+    GET_CONFIGURATION = 8,
+    SET_CONFIGURATION,
+    GET_INTERFACE,
+    SET_INTERFACE,
+    NONE = 0xFF
+};
+
+/* The bmRequestType that a bRequest comes with. GET_STATUS may ask an interface and endpoint, too. */
+static const uint8_t types[] = {
+    [GET_STATUS] = 0x80,
+    [1] = NONE,
+    [2] = NONE,
+    [3] = NONE,
+    [VENDOR_CODE] = WITH_WINDOWS ? 0xC0 : NONE,
+    [SET_ADDRESS] = 0x00,
+    [GET_DESCRIPTOR] = 0x80,
+    [7] = NONE,
+    [GET_CONFIGURATION] = 0x80,
+    [SET_CONFIGURATION] = 0x00,
+    [GET_INTERFACE] = 0x81,
+    [SET_INTERFACE] = 0x01,
+};
+
 static int standard_request(void)
 {
-    unsigned wValue = S->setup.wValue;
+    unsigned wValue = S->setup.wValue, request = S->setup.request >> 8;
+    unsigned type = S->setup.request & 0xFF;
+    const uint8_t *expected;
 
-    switch (S->setup.request) {
-    case REQUEST(0x80, 0): /* GET_STATUS: bus-powered, no wake-up; not halted */
-    case REQUEST(0x81, 0):
-    case REQUEST(0x82, 0):
-        return 2;
-    case REQUEST(0x00, 5): /* SET_ADDRESS */
+    FIND(expected, types);
+    if (S->setup.request - 0x80U <= 2)
+        return 2; /* bus-powered, no wake-up; not halted */
+    if (request > SET_INTERFACE || type != expected[request])
+        return USB_STALL;
+    switch (request) {
+    case SET_ADDRESS:
         S->address = USB_DADDR_EF | (wValue & 0x7F);
         return 0;
-    case REQUEST(0x80, 6): /* GET_DESCRIPTOR */
+    case GET_DESCRIPTOR:
         return descriptor(wValue);
-    case REQUEST(0x80, 8): /* GET_CONFIGURATION */
-        S->reply[0] = S->configuration;
+    case GET_CONFIGURATION:
+        *S->reply = S->configuration;
         return 1;
-    case REQUEST(0x00, 9): /* SET_CONFIGURATION */
+    case SET_CONFIGURATION:
         if ((uint8_t)wValue > 1)
             break;
         S->configuration = (uint8_t)wValue;
         dfu_session();
         return 0;
-    case REQUEST(0xC0, VENDOR_CODE):
+    case VENDOR_CODE:
         return WITH_WINDOWS ? descriptor_set() : USB_STALL;
-    case REQUEST(0x81, 10): /* GET_INTERFACE */
+    case GET_INTERFACE:
         return 1;
-    case REQUEST(0x01, 11): /* SET_INTERFACE */
+    case SET_INTERFACE:
         if (wValue | S->setup.wIndex)
             break;
         dfu_session();
@@ -94,11 +131,11 @@ static int standard_request(void)
     return USB_STALL;
 }
 
-static void take_packet(uint16_t *to, unsigned half_words)
+static void take_packet(half_word *to, unsigned half_words)
 {
     volatile uint32_t *from = USB_PMA + RX_AT / 2;
     do
-        *to++ = (uint16_t)*from++;
+        *to++ = (half_word)*from++;
     while (--half_words);
 }
 
@@ -106,80 +143,76 @@ INLINE void on_setup(void)
 {
     int n;
     take_packet(&S->setup.request, 4);
-    USB->EPR[0] = USB_EPR_TYPE_CONTROL | USB_EPR_CTR_TX; /* ready for it again */
+    USB->EPR[0] = DEALT; /* ready for it again */
     S->stage = STAGE_IDLE;
     S->address = 0;
     S->received = 0;
-    S->tx = S->reply; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
-    *(uint32_t *)(void *)S->reply = 0;
+    S->tx =
+        (const uint8_t *)
+            S->reply; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
+    *S->reply = 0;
     if ((uint8_t)(S->setup.request | 0x80) == 0xA1 && S->setup.wIndex == 0)
         n = dfu_request();
     else
         n = standard_request();
 
-    uint32_t stat = USB_EPR_TX_STALL | USB_EPR_RX_STALL;
+    uint32_t next = STALL;
     if (n == USB_RECEIVE) {
         S->stage = STAGE_OUT;
-        stat = USB_EPR_TX_NAK | USB_EPR_RX_VALID;
+        next = RECEIVE;
     } else if (n != USB_STALL) {
-        S->tx_left = (uint16_t)n;
         S->stage = S->setup.wLength ? STAGE_IN : STAGE_STATUS;
-        S->short_reply = n < S->setup.wLength;
-        if (!S->short_reply)
-            S->tx_left = S->setup.wLength;
+        S->tx_left = n < S->setup.wLength ? (unsigned)n : S->setup.wLength;
         load_packet();
-        stat = USB_EPR_TX_VALID | USB_EPR_RX_VALID;
+        next = ANSWER;
     }
     /* A SETUP that came meanwhile is the same, its acknowledgement was lost; or the host gave up. */
-    if (WITH_ALL && USB->EPR[0] & USB_EPR_CTR_RX &&
-        (uint16_t)USB_PMA[RX_AT / 2] != S->setup.request)
+    if (USB->EPR[0] & USB_EPR_CTR_RX && (uint16_t)USB_PMA[RX_AT / 2] != S->setup.request)
         return;
-    endpoint(stat, 0);
+    endpoint(next);
 }
 
 static void on_out(void)
 {
-    uint32_t stat = USB_EPR_TX_NAK | USB_EPR_RX_VALID;
-
     if (S->stage == STAGE_OUT) {
-        take_packet((uint16_t *)(void *)(S->block + S->received), PACKET / 2);
-        S->received = (uint16_t)(S->received + (USB_PMA[3] & 0x3FF));
+        take_packet((half_word *)(void *)(S->block + S->received), PACKET / 2);
+        S->received += USB_PMA[3] & 0x3FF;
         if (S->received >= S->length) {
             S->dfu = DFU_DNLOAD_SYNC;
             S->stage = STAGE_STATUS;
             S->tx_left = 0;
             load_packet();
-            stat = USB_EPR_TX_VALID | USB_EPR_RX_VALID;
+            endpoint(ANSWER);
+            return;
         }
     } else {
         S->stage = STAGE_IDLE; /* the status stage of a reply */
     }
-    endpoint(stat, 0);
+    endpoint(RECEIVE);
 }
 
-static void on_sent(void)
+/* Behind a full packet comes another, empty if need be: a host that has all that it asked for does not
+ * take it. */
+static void on_sent(uint32_t epr)
 {
-    if (S->stage == STAGE_IN) {
-        if (S->last_sent == PACKET && (S->tx_left || S->short_reply)) {
-            load_packet();
-            endpoint(USB_EPR_TX_VALID | USB_EPR_RX_VALID, USB_EPR_CTR_RX);
-        }
-    } else {
+    if (S->stage == STAGE_STATUS) {
         if (S->address)
             USB->DADDR = S->address;
         S->stage = STAGE_IDLE;
+    } else if (S->last_sent == PACKET && !(epr & USB_EPR_CTR_RX)) {
+        load_packet();
+        endpoint(ANSWER | USB_EPR_CTR_RX);
     }
 }
 
-void usb_poll(void)
+NOINLINE void usb_poll(void)
 {
     if (USB->ISTR & USB_ISTR_RESET)
         bus_reset();
     uint32_t epr = USB->EPR[0];
-    if (epr & USB_EPR_CTR_TX) { /* first: it is older than a SETUP that has come as well */
+    if (epr & USB_EPR_CTR_TX) { /* first: it is older than a packet that has come as well */
         USB->EPR[0] = USB_EPR_TYPE_CONTROL | USB_EPR_CTR_RX;
-        if (!(epr & USB_EPR_CTR_RX) || S->stage == STAGE_STATUS)
-            on_sent();
+        on_sent(epr);
     }
     if (epr & USB_EPR_CTR_RX) {
         if (epr & USB_EPR_SETUP)

@@ -3,34 +3,42 @@
 
 #include <stdint.h>
 
-/* A row: four bits for each request, DETACH lowest. */
-#define ROW(detach, dnload, upload, getstatus, clrstatus, getstate, abort)                         \
-    ((uint32_t)(detach) | (uint32_t)(dnload) << 4 | (uint32_t)(upload) << 8 |                      \
-        (uint32_t)(getstatus) << 12 | (uint32_t)(clrstatus) << 16 | (uint32_t)(getstate) << 20 |   \
-        (uint32_t)(abort) << 24)
+#ifndef FIND /* the bootloader's is shorter (boot/boot.h) */
+#define FIND(pointer, constant) ((pointer) = (constant))
+#endif
 
-enum { ROWS_FROM = DFU_IDLE, ROWS_TO = DFU_ERROR };
+/* What is done in a state, a bit for each request. What is not is refused, or ignored. */
+#define ROW(detach, dnload, upload, getstatus, clrstatus, getstate, abort, ignores)                \
+    ((detach) << DFU_DETACH | (dnload) << DFU_DNLOAD | (upload) << DFU_UPLOAD |                    \
+        (getstatus) << DFU_GETSTATUS | (clrstatus) << DFU_CLRSTATUS | (getstate) << DFU_GETSTATE | \
+        (abort) << DFU_ABORT | ((ignores) ? IGNORES : 0))
+#define IGNORES 0x80
 
 // clang-format off
-static const uint32_t table[ROWS_TO - ROWS_FROM + 1] = {
-    /*                          DETACH  DNLOAD        UPLOAD      GETSTATUS CLRSTATUS    GETSTATE   ABORT */
-    /* dfuIDLE              */ ROW(DFU_GO, DFU_DOWNLOAD, DFU_SEND,   DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_STOP),
-    /* dfuDNLOAD-SYNC       */ ROW(DFU_STOP, DFU_REFUSE,   DFU_REFUSE, DFU_TELL, DFU_STOP, DFU_STATE, DFU_STOP),
-    /* dfuDNBUSY            */ ROW(DFU_GO, DFU_REFUSE,   DFU_REFUSE, DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_STOP),
-    /* dfuDNLOAD-IDLE       */ ROW(DFU_GO, DFU_DOWNLOAD, DFU_REFUSE, DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_STOP),
-    /* dfuMANIFEST-SYNC     */ ROW(DFU_GO, DFU_REFUSE,   DFU_REFUSE, DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_STOP),
-    /* dfuMANIFEST          */ ROW(DFU_GO, DFU_IGNORE,   DFU_IGNORE, DFU_TELL, DFU_IGNORE,  DFU_STATE, DFU_IGNORE),
-    /* dfuMANIFEST-WAIT-RST */ ROW(DFU_GO, DFU_IGNORE,   DFU_IGNORE, DFU_TELL, DFU_IGNORE,  DFU_STATE, DFU_IGNORE),
-    /* dfuUPLOAD-IDLE       */ ROW(DFU_GO, DFU_REFUSE,   DFU_SEND,   DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_STOP),
-    /* dfuERROR             */ ROW(DFU_GO, DFU_IGNORE,   DFU_IGNORE, DFU_TELL, DFU_TO_IDLE, DFU_STATE, DFU_IGNORE),
+static const uint8_t table[] = {
+    /*                                DETACH DNLOAD UPLOAD GETSTATUS CLRSTATUS GETSTATE ABORT  ignores */
+    [DFU_IDLE]                = ROW(1,     1,     1,     1,        1,        1,       1,     0),
+    [DFU_DNLOAD_SYNC]         = ROW(1,     0,     0,     1,        1,        1,       1,     0),
+    [DFU_DNBUSY]              = ROW(1,     0,     0,     1,        1,        1,       1,     0),
+    [DFU_DNLOAD_IDLE]         = ROW(1,     1,     0,     1,        1,        1,       1,     0),
+    [DFU_MANIFEST_SYNC]       = ROW(1,     0,     0,     1,        1,        1,       1,     0),
+    [DFU_MANIFEST]            = ROW(1,     0,     0,     1,        0,        1,       0,     1),
+    [DFU_MANIFEST_WAIT_RESET] = ROW(1,     0,     0,     1,        0,        1,       0,     1),
+    [DFU_UPLOAD_IDLE]         = ROW(1,     0,     1,     1,        1,        1,       1,     0),
+    [DFU_ERROR]               = ROW(1,     0,     0,     1,        1,        1,       0,     1),
 };
 // clang-format on
 
 enum dfu_reaction dfu_react(enum dfu_state state, unsigned request)
 {
-    unsigned row = (unsigned)state - ROWS_FROM;
-
-    if (row > ROWS_TO - ROWS_FROM || request > DFU_ABORT)
+    if ((unsigned)state > DFU_ERROR || request > DFU_ABORT)
         return DFU_REFUSE;
-    return (enum dfu_reaction)(table[row] >> request * 4 & 15);
+    const uint8_t *rows;
+    FIND(rows, table);
+    unsigned row = rows[state];
+    if (!(row >> request & 1))
+        return (enum dfu_reaction)(DFU_REFUSE + row / IGNORES); /* or, the next, DFU_IGNORE */
+    if (state == DFU_DNLOAD_SYNC && request % 2 == 0)
+        return DFU_STOP; /* DETACH, CLRSTATUS, ABORT: a block is under way */
+    return (enum dfu_reaction)request;
 }

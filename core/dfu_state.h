@@ -14,16 +14,16 @@
 
 #include "dfu.h"
 
-enum dfu_reaction {
-    DFU_REFUSE,   /* STALL, dfuERROR, errSTALLEDPKT */
-    DFU_IGNORE,   /* STALL; the state stays */
-    DFU_DOWNLOAD, /* take wLength bytes; with none: leave */
-    DFU_SEND,     /* send memory, or the list of commands */
-    DFU_TELL,     /* GETSTATUS */
-    DFU_STATE,    /* GETSTATE */
-    DFU_TO_IDLE,  /* dfuIDLE, the error forgotten */
-    DFU_STOP,     /* dfuIDLE; a block that no GETSTATUS asked for is dropped, else all may be complete */
-    DFU_GO,       /* DETACH: leave for the application, if there is one */
+enum dfu_reaction { /* as a rule what the request says; so they are numbered as those are */
+    DFU_GO,         /* DETACH: leave for the application, if there is one */
+    DFU_DOWNLOAD,   /* take wLength bytes; with none: leave */
+    DFU_SEND,       /* send memory, or the list of commands */
+    DFU_TELL,       /* GETSTATUS */
+    DFU_TO_IDLE,    /* dfuIDLE, the error forgotten */
+    DFU_STATE,      /* GETSTATE */
+    DFU_STOP, /* dfuIDLE; a block that no GETSTATUS asked for is dropped, else all may be complete */
+    DFU_REFUSE, /* STALL, dfuERROR, errSTALLEDPKT */
+    DFU_IGNORE, /* STALL; the state stays */
 };
 
 /* What request (bRequest) means in state. Anything that is no DFU request, or a state of the

@@ -28,6 +28,7 @@ enum flow_name {
 
 const char *plain_bootloader = BOOTLOADER;
 const char *full_bootloader = "build/firmware/bluepill-full-tail.bin";
+const char *head_bootloader = "build/firmware/bluepill-head.bin";
 
 // clang-format off
 const struct flow flows[] = {
@@ -50,6 +51,13 @@ const struct flow flows[] = {
     [SELF]          = {"self-update", "download of another version of the bootloader, and its move",
                        .opens_page0 = true},
     [OPTIONS]       = {"options", "the option bytes are written", .writes_options = true},
+    {"head-first",       "head layout: first download", .head = true},
+    {"head-update",      "head layout: update, erases put off", .head = true},
+    {"head-same-page-0", "head layout: update that leaves the application's first page", .head = true},
+    {"head-settings",    "head layout: a settings page beside the application", .head = true},
+    {"head-mass-first",  "head layout: update that begins with a mass erase", .head = true},
+    {"head-mass-erase",  "head layout: mass erase alone", .head = true},
+    {"head-options",     "head layout: the option bytes are written", .writes_options = true, .head = true},
 };
 // clang-format on
 const unsigned flow_count = sizeof flows / sizeof *flows;
@@ -60,6 +68,12 @@ const struct flow *flow_find(const char *name)
         if (strcmp(flows[i].name, name) == 0)
             return &flows[i];
     return NULL;
+}
+
+/* The flow itself, in whatever layout. */
+static enum flow_name name_of(const struct flow *flow)
+{
+    return (enum flow_name)((flow->head ? flow_find(flow->name + strlen("head-")) : flow) - flows);
 }
 
 // clang-format off
@@ -126,6 +140,7 @@ void tally_add(struct tally *to, const struct tally *from)
 /* --- trials ------------------------------------------------------------------------------------- */
 
 enum { CUTS_IN_A_ROW = 3 };
+enum { MARK_SIZE = 8 }; /* in the head layout the application's first two words make it valid */
 enum { DECISIONS_MAX = 4096, POWER_UPS = 4, START_MS = 8, INSTALL_MS = 400, MOVE_MS = 1000 };
 enum outcome { RUNS_OLD, RUNS_NEW, ENUMERATES, DEAD };
 
@@ -180,7 +195,7 @@ static bool is_offset(const struct trial *t)
 /* Flash holds the image, all of it; at 0x08000000 but for the reset vector. */
 static bool holds(const struct trial *t, const struct board *b, const struct app *app)
 {
-    if (app->data != t->new.data || t->base == FLASH)
+    if (app->data != t->new.data || t->base == app_base)
         return flash_holds(b, app);
     board_peek(b, t->base, t->now, app->size);
     return memcmp(t->now, app->data, app->size) == 0;
@@ -264,15 +279,31 @@ static enum outcome powered_up(struct trial *t, struct board *b)
     return powered_up_now(t, b);
 }
 
+/* What the bootloader decides by at power-up may read otherwise at the next. */
+static bool unsure_of(const struct board *b)
+{
+    if (app_base != FLASH)
+        return undecided(b, FLASH, taken_by_bootloader(b) + MARK_SIZE);
+    return undecided(b, FLASH, 8) || undecided(b, FLASH + app_room(b), taken_by_bootloader(b));
+}
+
+/* In the application, but for what makes it valid. */
+static bool undecided_in_app(const struct board *b)
+{
+    uint32_t mark = app_base != FLASH ? MARK_SIZE : 0;
+
+    return undecided(b, app_base + mark, app_room(b) - mark);
+}
+
 /* What runs must be the whole of the old or of the new, and stay so. */
 static bool complete(struct trial *t, const struct board *b, enum outcome o)
 {
-    uint32_t room = app_room(b);
+    uint32_t room = app_room(b), at = app_base - FLASH;
     bool alike = t->old.size && memcmp(t->old.tag, t->new.tag, 4) == 0;
 
-    board_peek(b, FLASH, t->now, room);
-    bool was = t->old.size && memcmp(t->now, t->old_flash, room) == 0;
-    bool is = memcmp(t->now, t->new_flash, room) == 0;
+    board_peek(b, app_base, t->now, room);
+    bool was = t->old.size && memcmp(t->now, t->old_flash + at, room) == 0;
+    bool is = memcmp(t->now, t->new_flash + at, room) == 0;
     *(was ? &t->t->old_runs : &t->t->new_runs) += 1;
     return (was && (alike || o == RUNS_OLD)) || (is && (alike || o == RUNS_NEW));
 }
@@ -280,15 +311,19 @@ static bool complete(struct trial *t, const struct board *b, enum outcome o)
 /* After a success there is nothing that may read otherwise tomorrow: application, bootloader. */
 static const char *unsound(struct trial *t, struct board *b, uint32_t base, const struct app *app)
 {
-    uint32_t journal = FLASH + app_room(b), size = board_page_size(b);
+    bool head = app_base != FLASH;
+    uint32_t room = app_room(b), page = board_page_size(b), taken = taken_by_bootloader(b);
+    uint32_t own = head ? FLASH : FLASH + room + page, own_size = head ? taken : taken - page;
+    uint32_t mark = head ? base : FLASH + room, mark_size = head ? MARK_SIZE : page;
+    uint32_t body = head ? base + MARK_SIZE : base;
 
     if (undecided(b, FLASH, 8))
         return "success reported; undecided bits in the first two words of flash";
-    if (undecided(b, base, (uint32_t)app->size))
+    if (undecided(b, body, base + (uint32_t)app->size - body))
         return "success reported; undecided bits in the application";
-    if (undecided(b, journal + size, taken_by_bootloader(b) - size))
+    if (undecided(b, own, own_size))
         return "success reported; undecided bits in the bootloader";
-    if (!undecided(b, journal, size))
+    if (!undecided(b, mark, mark_size))
         return NULL;
     for (unsigned i = 0; i < 2 * POWER_UPS; i++)
         if (powered_up(t, b) != RUNS_NEW)
@@ -361,7 +396,7 @@ static void takes_a_download(struct trial *t, struct explorer *e, struct board *
         fail(t, e, b, "what was downloaded normally is not what flash holds");
         return;
     }
-    const char *what = unsound(t, b, app == &t->low ? FLASH : t->base, app);
+    const char *what = unsound(t, b, app == &t->low ? app_base : t->base, app);
     if (what)
         fail(t, e, b, what);
 }
@@ -382,7 +417,7 @@ static enum outcome try_it(struct trial *t, struct explorer *e, struct board *b,
             fail(t, e, b, "it runs an application that is not complete");
             return DEAD;
         }
-        if (app && undecided(b, FLASH, app_room(b))) {
+        if (app && undecided_in_app(b)) {
             fail(t, e, b, "it runs an application with undecided bits");
             return DEAD;
         }
@@ -437,9 +472,8 @@ static void judge(struct explorer *e, struct board *b)
         in_window(t, e, b);
         return;
     }
-    bool unsure =
-        undecided(b, FLASH, 8) || undecided(b, FLASH + app_room(b), taken_by_bootloader(b));
-    bool waits = undecided(b, FLASH, app_room(b)); /* somewhere in the pages being written */
+    bool unsure = unsure_of(b);
+    bool waits = undecided(b, app_base, app_room(b)); /* somewhere in the pages being written */
     uint64_t key = decision(b);
     while (i < t->known_count && t->known[i].key != key)
         i++;
@@ -469,7 +503,7 @@ static void judge(struct explorer *e, struct board *b)
     }
     o = t->known[i].outcome;
     t->t->dfu += o == ENUMERATES;
-    if (o != ENUMERATES && (!complete(t, b, o) || undecided(b, FLASH, app_room(b))))
+    if (o != ENUMERATES && (!complete(t, b, o) || undecided_in_app(b)))
         fail(t, e, b, "it would run an application that is not complete");
 }
 
@@ -661,8 +695,11 @@ static void judge_options(struct explorer *e, struct board *b)
         t->t->window++;
         if (e->operations > 2) /* the erase, RDP */
             fail(t, e, b, "read-protected, although other option bytes were being written");
-        if (!flash_application(&h, &t->new) && h.last.status != DFU_ERR_VENDOR)
+        bool takes_it = flash_application(&h, &t->new);
+        if (!takes_it && h.last.status != DFU_ERR_VENDOR)
             fail(t, e, b, "read-protected, but that is not what it says");
+        if (t->o->flow->head && (!takes_it || powered_up(t, b) != RUNS_NEW))
+            fail(t, e, b, "read-protected, it does not take and run an application");
         return;
     }
     if (!write_options(&h) || !options_stand(b)) {
@@ -759,6 +796,7 @@ static void let_faults_hang(struct app *app)
         return;
     while (app->data[at] != (B_SELF & 0xFF) || app->data[at + 1] != B_SELF >> 8)
         at += 2;
+    at += app_base - FLASH;
     for (unsigned i = HARD_FAULT; i <= USAGE_FAULT; i++) {
         app->data[4 * i] = (uint8_t)(at + 1);
         app->data[4 * i + 1] = (uint8_t)(at >> 8);
@@ -806,11 +844,12 @@ static void prepare_apps(struct trial *t)
         t->old = app_build(3 * size, 21, 0);
     } else if (t->flow != FIRST && t->flow != OFFSET_FIRST && !t->o->flow->installs) {
         t->old = app_build(t->flow == SHORTER ? size + 3001 : size, 21, 0);
+        t->old.data[1]--; /* in the head layout that tells their boards' decisions apart */
     }
     let_faults_hang(&t->old);
     let_faults_hang(&t->new);
     t->settings = app_build(2048, 99, 0);
-    t->base = FLASH;
+    t->base = app_base;
     if (is_offset(t)) {
         t->base += 0x2000;
         t->low = app_build(size, 22, 0);
@@ -825,7 +864,7 @@ static void prepare_apps(struct trial *t)
 
 static uint32_t settings_at(const struct board *b)
 {
-    return FLASH + app_room(b) - 2048;
+    return app_base + app_room(b) - 2048;
 }
 
 /* What the host does, from opening the device to its last word. */
@@ -843,7 +882,7 @@ static bool session(struct trial *t, struct host *h)
                                   h, settings_at(h->board), t->settings.data, t->settings.size);
     case MASS:
         return dfu_open(h) && dfu_mass_erase(h) &&
-               dfu_download_counting(h, FLASH, t->new.data, t->new.size);
+               dfu_download_counting(h, app_base, t->new.data, t->new.size);
     case ERASE:
         return dfu_open(h) && dfu_mass_erase(h) && dfu_to_idle(h);
     case SELF:
@@ -887,8 +926,11 @@ static bool settle(struct board *b)
 static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
 {
     *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1, .cuts_so_far = 1};
-    t->flow = (enum flow_name)(o->flow - flows);
-    bootloader_path = o->flow->writes_options ? full_bootloader : plain_bootloader;
+    t->flow = name_of(o->flow);
+    bootloader_path = o->flow->head             ? head_bootloader
+                      : o->flow->writes_options ? full_bootloader
+                                                : plain_bootloader;
+    app_base = o->flow->head ? HEAD_BASE : FLASH;
     prepare_apps(t);
     if (o->flow->installs)
         t->h = installer_over(t);
@@ -1023,8 +1065,8 @@ static void told_ok(struct trial *t, struct explorer *e, struct board *b)
     uint32_t room = app_room(b);
 
     t->t->told_ok++;
-    board_peek(b, FLASH, t->now, room);
-    if (memcmp(t->now, t->new_flash, room) != 0) {
+    board_peek(b, app_base, t->now, room);
+    if (memcmp(t->now, t->new_flash + (app_base - FLASH), room) != 0) {
         fail(t, e, b, "told OK, but flash holds something else");
         return;
     }

@@ -31,7 +31,10 @@
  *
  * The window of the option bytes: they are erased, and the word that says "not protected" does not
  * stand yet, or not surely. The part is read-protected then: the application must still run, and the
- * bootloader enumerate, but it cannot take a download; counted.
+ * bootloader enumerate, but it cannot take a download (in the head layout it can); counted.
+ *
+ * In the **head layout** what the bootloader reads at power-up is its own 4 KB and the first two words of the
+ * application. There is no window of page 0: a board that could not be started would be a failure.
  *
  * A **self-update** ends in the old or the new bootloader, whole, that takes a download; a board whose
  * application was **linked for another address** takes both kinds in turn.
@@ -71,14 +74,17 @@ uint64_t failures_of(const struct tally *t);
 uint64_t marginal_failures_of(const struct tally *t);
 void tally_add(struct tally *to, const struct tally *from);
 
-/* The images that the boards carry: the ordinary one, and the one that writes option bytes. */
-extern const char *plain_bootloader, *full_bootloader;
+/* The images that the boards carry: the ordinary one, the one that writes option bytes, and the one of the
+ * head layout, with applications at HEAD_BASE. */
+extern const char *plain_bootloader, *full_bootloader, *head_bootloader;
+enum { HEAD_BASE = FLASH + 0x1000 };
 
 struct flow {
     const char *name, *what;
     bool opens_page0;    /* may */
     bool installs;       /* the installation itself is cut */
     bool writes_options; /* with full_bootloader */
+    bool head;           /* with head_bootloader: the flow behind "head-" in the name, there */
 };
 extern const struct flow flows[];
 extern const unsigned flow_count;

@@ -9,6 +9,7 @@ enum { TIMEOUT_MS = 5000 }; /* as dfu-util */
 
 const char *bootloader_path = BOOTLOADER;
 struct board_config board_design;
+uint32_t app_base = FLASH;
 
 static void put16(uint8_t *to, unsigned value)
 {
@@ -95,7 +96,7 @@ struct app app_build(size_t size, uint64_t seed, unsigned kind)
     for (size_t i = 0; i < size; i++)
         image.data[i] = (uint8_t)random64(&random);
     for (unsigned i = 0; i < PROGRAM_AT; i += 4)
-        put32(image.data + i, APP_ENTRY);
+        put32(image.data + i, APP_ENTRY + (app_base - FLASH));
     put32(image.data, RAM + 0x5000);
     for (unsigned at = 0x1C; at <= 0x28; at += 4)
         put32(
@@ -296,6 +297,8 @@ uint32_t taken_by_bootloader(const struct board *b)
     static uint32_t image; /* bytes */
     static const char *path;
 
+    if (app_base != FLASH)
+        return app_base - FLASH;
     if (!image || path != bootloader_path) {
         path = bootloader_path;
         struct app file = app_load(path ? path : BOOTLOADER);
@@ -317,10 +320,11 @@ uint32_t app_room(const struct board *b)
 
 bool flash_holds(const struct board *b, const struct app *image)
 {
-    uint8_t *dump = flash_dump(b);
-    bool led = get32(dump + 4) - stub_at(b) < PAGE;
-    bool same = memcmp(dump, image->data, 4) == 0 &&
-                memcmp(dump + 8, image->data + 8, image->size - 8) == 0;
+    uint8_t *dump = flash_dump(b), *at = dump + (app_base - FLASH);
+    bool head = app_base != FLASH;
+    bool led = head || get32(dump + 4) - stub_at(b) < PAGE;
+    bool same = memcmp(at, image->data, head ? 8 : 4) == 0 &&
+                memcmp(at + 8, image->data + 8, image->size - 8) == 0;
 
     free(dump);
     return led && same;
@@ -559,7 +563,7 @@ bool dfu_leave(struct host *h, uint16_t wValue)
 
 bool flash_application(struct host *h, const struct app *app)
 {
-    return dfu_open(h) && dfu_download_like_dfu_util(h, FLASH, app->data, app->size);
+    return dfu_open(h) && dfu_download_like_dfu_util(h, app_base, app->data, app->size);
 }
 
 /* --- cutting the power everywhere ---------------------------------------------------------------- */
@@ -621,15 +625,16 @@ static uint64_t hash_flash(const struct explorer *e, const struct board *b)
 
 uint64_t decision(const struct board *b)
 {
-    uint8_t *dump = flash_dump(b);
-    bool own = get32(dump + 4) - FLASH < PAGE;
-    uint32_t low = own ? taken_by_bootloader(b) : 8;
+    uint8_t *dump = flash_dump(b), *end = dump + board_flash_size(b);
+    bool head = app_base != FLASH, own = get32(dump + 4) - FLASH < PAGE;
+    uint32_t taken = taken_by_bootloader(b);
+    uint32_t low = head ? taken + 8 : own ? taken : 8, high = head ? 0 : taken;
     uint64_t all = hash(1, dump, low);
 
-    all = hash(all, dump + app_room(b), taken_by_bootloader(b));
+    all = hash(all, end - high, high);
     board_peek_marginal(b, FLASH, dump, board_flash_size(b));
     all = hash(all, dump, low);
-    all = hash(all, dump + app_room(b), taken_by_bootloader(b));
+    all = hash(all, end - high, high);
     free(dump);
     return all;
 }

@@ -29,6 +29,8 @@ enum {
 #define BOOTLOADER "build/firmware/bluepill-tail.bin"
 extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, or what a program says */
 extern struct board_config board_design; /* what its boards are like: crystal, pull-up of D+ */
+/* Where applications begin: FLASH, or behind the bootloader if that is one of the head layout. */
+extern uint32_t app_base;
 
 /* --- applications ------------------------------------------------------------------------------- */
 
@@ -38,13 +40,13 @@ struct app {
     char tag[5]; /* what the program says on USART1 when it starts */
 };
 
-/* An application for 0x08000000 with noise behind it: the vector table, and at APP_ENTRY a program
+/* An application for app_base with noise behind it: the vector table, and at APP_ENTRY a program
  * that keeps r0, as it was at its first instruction, in RAM at APP_KEEPS_R0; says its tag on USART1;
  * then obeys bytes received there: 'R' resets the chip, 'W' waits for the watchdog to do so, 'T' and
  * '1' ask for the bootloader in BKP_DR10 and BKP_DR1, then reset. */
 enum {
     APP_SMALLEST = 0x220,
-    APP_ENTRY = FLASH + 0x151, /* its reset vector */
+    APP_ENTRY = FLASH + 0x151, /* its reset vector, if app_base is FLASH */
     APP_KEEPS_R0 = RAM + 0x400,
 };
 enum image_kind {
@@ -107,8 +109,8 @@ uint8_t *flash_dump(const struct board *b); /* board_flash_size() bytes, to be f
 uint32_t flash_word(const struct board *b, uint32_t addr);
 uint32_t taken_by_bootloader(const struct board *b);
 uint32_t stub_at(const struct board *b); /* where the installed stub begins: its page is the last */
-uint32_t app_room(const struct board *b); /* bytes from 0x08000000 to the bootloader's */
-/* Flash holds the image, but for the reset vector, which leads into the bootloader. */
+uint32_t app_room(const struct board *b); /* bytes from app_base that may be an application's */
+/* Flash holds the image: at 0x08000000 but for the reset vector, which leads into the bootloader. */
 bool flash_holds(const struct board *b, const struct app *image);
 
 struct work { /* flash operations */
@@ -152,7 +154,7 @@ bool dfu_read(struct host *h, uint32_t addr, void *data, size_t size, unsigned b
 /* The zero-length DNLOAD; then GETSTATUS until dfuMANIFEST. */
 bool dfu_leave(struct host *h, uint16_t wValue);
 
-/* dfu_open(), dfu_download_like_dfu_util() at 0x08000000. */
+/* dfu_open(), dfu_download_like_dfu_util() at app_base. */
 bool flash_application(struct host *h, const struct app *app);
 
 /* --- cutting the power everywhere ---------------------------------------------------------------- */
@@ -181,7 +183,8 @@ const char *torn_name(enum board_torn torn);
 
 /* A hash of all that can matter to what a board does at power-up, before it looks at the rest: what
  * stands at 0x08000000 and 0x08000004 (or the whole image, where that leads into it), and all that
- * the bootloader keeps, undecided bits included. Boards that agree in it decide alike; tests try a part of them anyway. */
+ * the bootloader keeps, undecided bits included; in the head layout the bootloader and the first two words
+ * of the application. Boards that agree in it decide alike; tests try a part of them anyway. */
 uint64_t decision(const struct board *b);
 /* A power cut now would leave no way into the bootloader at 0x08000004: the published window. */
 bool page0_open(const struct board *b);

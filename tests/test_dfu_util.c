@@ -225,17 +225,18 @@ static struct session *with(const struct example *e)
     return s;
 }
 
-Test(dfu_util, same_image_again_changes_nothing)
+Test(dfu_util, same_image_again_changes_nothing_but_its_record)
 {
+    enum { ROOM = 59 * 1024, RECORD = 10 }; /* test_update.c */
     struct session *s = with(&large);
     const uint8_t *before = session_flash(s, 1);
     uint64_t halfwords = session_count(s, "halfwords"), erases = session_count(s, "page_erases");
     struct outcome o = on_board(s, "dfu-util -a 0 -s " AT ":leave -D %s", file_of(&large, ""));
     cr_expect_eq(o.code, 0, "%s", o.err);
     expect_runs(s, large.banner, "again");
-    cr_expect_eq(session_count(s, "halfwords") - halfwords, 0);
+    cr_expect_leq(session_count(s, "halfwords") - halfwords, RECORD);
     cr_expect_eq(session_count(s, "page_erases") - erases, 0);
-    cr_expect_arr_eq(before, session_flash(s, 0), SESSION_FLASH);
+    cr_expect_arr_eq(before, session_flash(s, 0), ROOM);
 }
 
 Test(dfu_util, uploads_to_the_end_of_the_firmwares_memory_without_a_length)

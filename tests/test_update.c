@@ -403,7 +403,11 @@ Test(update, another_application_replaces_the_first)
     check_board(h.board);
 }
 
-Test(update, identical_application_costs_no_erase_and_no_half_word)
+/* What a record takes, at most: the former one zeroed, a half-word of it twice, the stub's last one with it, and the
+ * new one. */
+enum { RECORD = 10 };
+
+Test(update, identical_application_costs_no_erase_and_nothing_but_its_record)
 {
     for (unsigned kind = 0; kind <= IMAGE_FILLS_RESERVED_VECTORS; kind++) {
         struct app app = app_build(9001, 3 + kind, kind);
@@ -417,11 +421,11 @@ Test(update, identical_application_costs_no_erase_and_no_half_word)
         printf("identical re-flash of %zu bytes: %llu erases, %llu half-words\n", app.size,
             (unsigned long long)done.erases, (unsigned long long)done.halfwords);
         cr_expect_eq(done.erases, 0);
-        cr_expect_eq(done.halfwords, 0);
+        cr_expect_leq(done.halfwords, RECORD, "it is written anew once: a cut may have weakened it");
     }
 }
 
-Test(update, identical_application_in_counted_blocks_costs_nothing_either)
+Test(update, identical_application_in_counted_blocks_costs_no_more)
 {
     struct app app = app_build(9001, 3, 0);
     struct host h = in_dfu_with(&app);
@@ -432,7 +436,7 @@ Test(update, identical_application_in_counted_blocks_costs_nothing_either)
     check_dfu(dfu_leave(&h, 0), &h);
     cr_expect(hears(h.board, app.tag, 1000));
     struct work done = work_since(h.board, before);
-    cr_expect(done.erases == 0 && done.halfwords == 0, "%llu erases, %llu half-words",
+    cr_expect(done.erases == 0 && done.halfwords <= RECORD, "%llu erases, %llu half-words",
         (unsigned long long)done.erases, (unsigned long long)done.halfwords);
 }
 
@@ -449,8 +453,7 @@ Test(update, one_changed_page_costs_one_erase_and_leaves_page_0_closed)
     struct work done = work_since(h.board, before);
     board_counts(h.board, &n1);
     cr_expect_eq(done.erases, 1);
-    cr_expect_leq(
-        done.halfwords, PAGE / 2 + 9, "a page and two records, a half-word of the first twice");
+    cr_expect_leq(done.halfwords, PAGE / 2 + RECORD);
     cr_expect_eq(n1.page0_windows, n0.page0_windows, "page 0 was opened");
     power_cycle(h.board);
     cr_expect(hears(h.board, app.tag, 20));

@@ -2,7 +2,8 @@
 /*
  * The campaigns as a program: make torture.
  *
- *   torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--commit ID] [--report FILE]
+ *   torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--head FILE] [--commit ID]
+ *           [--report FILE]
  *   torture --replay FLOW PART OPERATION TORN SEED [OPERATION TORN]
  *   torture --replay FLOW PART chain 0 SEED
  *   torture --replay SESSION EVENT TRANSACTION SEED
@@ -63,28 +64,32 @@ static const struct {
     const char *flow;
     uint64_t cut, second, third;
 } rows_of_cuts[] = {
-    {"update",  23,  29,  5 },
-    {"install", 401, 307, 31},
-    {"offset",  29,  31,  5 },
-    {"first",   31,  29,  5 },
+    {"update",      23,  29,  5 },
+    {"install",     401, 307, 31},
+    {"offset",      29,  31,  5 },
+    {"first",       31,  29,  5 },
+    {"head-update", 23,  29,  5 },
 };
 static const struct {
     const char *flow;
     unsigned part;
     uint64_t every;
 } failing[] = {
-    {"update",         4, 2 },
-    {"settings",       4, 9 },
-    {"mass-erase",     4, 1 },
-    {"offset",         4, 5 },
-    {"update",         0, 61},
-    {"first",          2, 61},
-    {"mass-first",     3, 61},
-    {"offset-first",   1, 61},
-    {"offset-beside",  2, 61},
-    {"journal-full",   3, 61},
-    {"install",        0, 61},
-    {"install-former", 2, 61},
+    {"update",          4, 2 },
+    {"settings",        4, 9 },
+    {"mass-erase",      4, 1 },
+    {"offset",          4, 5 },
+    {"update",          0, 61},
+    {"first",           2, 61},
+    {"mass-first",      3, 61},
+    {"offset-first",    1, 61},
+    {"offset-beside",   2, 61},
+    {"journal-full",    3, 61},
+    {"install",         0, 61},
+    {"install-former",  2, 61},
+    {"head-update",     4, 2 },
+    {"head-settings",   4, 9 },
+    {"head-mass-first", 2, 61},
 };
 enum {
     TRIPLE_JOBS = sizeof rows_of_cuts / sizeof *rows_of_cuts,
@@ -330,6 +335,7 @@ static void work(struct shared *s, const struct options *o)
                  .log = stderr}
         };
         bootloader_path = plain_bootloader;
+        app_base = FLASH;
         phases[i](&w);
     }
 }
@@ -483,7 +489,8 @@ static void write_windows(FILE *f, const struct shared *s)
         "happen to lead to DFU; in flows that leave page 0 as it is they would be failures. "
         "*Option bytes*: they are erased and \"not protected\" does not stand yet, or not surely: "
         "the application runs and DFU enumerates, but downloads are refused until a probe "
-        "removes the protection. Times are typical ones (DS5319 table 28).\n\n| window | flow | "
+        "removes the protection (in the head layout they are taken). Times are typical ones "
+        "(DS5319 table 28).\n\n| window | flow | "
         "part | in a session | virtual ms each | boards in it |\n|---|---|---|--:|--:|--:|\n",
         f);
     for (unsigned i = 0; i < flow_count; i++)
@@ -619,10 +626,7 @@ static void write_report(FILE *f, const struct shared *s, const struct options *
     write_faults(f, s, &n.faults);
     write_cable(f, &s->cable);
     write_requests(f, &s->in_core, &s->on_board);
-    fputs("\n## Not in the campaign\n\nThe head layout: it does not exist yet. From and to "
-          "bootloaders "
-          "of others.\n",
-        f);
+    fputs("\n## Not in the campaign\n\nFrom and to bootloaders of others.\n", f);
 }
 
 /* --- command line ------------------------------------------------------------------------------- */
@@ -630,8 +634,9 @@ static void write_report(FILE *f, const struct shared *s, const struct options *
 static int usage(void)
 {
     fputs(
-        "usage: torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--commit ID] "
-        "[--report FILE]\n       torture --replay FLOW PART OPERATION TORN SEED [OPERATION TORN]\n"
+        "usage: torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--head FILE] "
+        "[--commit ID] [--report FILE]\n       torture --replay FLOW PART OPERATION TORN SEED "
+        "[OPERATION TORN]\n"
         "       torture --replay FLOW PART chain 0 SEED\n"
         "       torture --replay SESSION EVENT TRANSACTION SEED\n",
         stderr);
@@ -721,6 +726,8 @@ int main(int argc, char **argv)
             plain_bootloader = argv[i + 1];
         else if (strcmp(argv[i], "--full") == 0)
             full_bootloader = argv[i + 1];
+        else if (strcmp(argv[i], "--head") == 0)
+            head_bootloader = argv[i + 1];
         else if (strcmp(argv[i], "--commit") == 0)
             o.commit = argv[i + 1];
         else if (strcmp(argv[i], "--report") == 0)

@@ -221,7 +221,7 @@ static void check_reaction(enum dfu_state state, unsigned request, enum dfu_reac
 {
     bool known = state >= DFU_IDLE && state <= DFU_ERROR && request <= DFU_ABORT;
     bool leaving = state == DFU_MANIFEST || state == DFU_MANIFEST_WAIT_RESET;
-    promise(reaction <= DFU_GO);
+    promise(reaction <= DFU_IGNORE);
     promise(known || reaction == DFU_REFUSE);
     if (!known)
         return;
