@@ -50,8 +50,11 @@ INLINE enum dfu_status write(void)
         return DFU_OK;
     }
     if (WITH_OPTIONS && addr == FROM_S(OPTION_BYTES) && S->pointer == addr &&
-        S->length == OPTION_BYTES_SIZE && !(HEAD && S->locked)) /* that would erase all */
+        S->length == OPTION_BYTES_SIZE) {
+        if (HEAD && S->locked)
+            return DFU_ERR_VENDOR; /* it would erase all */
         return options_write();
+    }
     return DFU_ERR_TARGET;
 }
 

@@ -18,13 +18,13 @@ enum dfu_status options_write(void)
     return status;
 }
 
-/* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet. The host
- * writes option bytes by the same way; the reset comes when it comes. */
+/* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet, by that or by
+ * read-out protection (then to write option bytes would erase the chip). It counts from the next reset on. */
 static inline void options_protect(void)
 {
     const volatile uint16_t *option = (const volatile uint16_t *)OPTION_BYTES;
 
-    if (!(option[4] & 1))
+    if (FLASH_REGS->OBR & FLASH_OBR_RDPRT || !(FLASH_REGS->WRPR & 1))
         return;
     for (unsigned i = 0; i < OPTION_BYTES_SIZE / 2; i++)
         S->block[2 * i] = (uint8_t)option[i];
