@@ -31,8 +31,9 @@
 #define ENTER_BY_RESET 1
 #endif
 #ifndef TAP_LOOPS
-#define TAP_LOOPS                                                                                  \
-    0x80000U /* of 4 cycles at 8 MHz, 262 ms; a watchdog that option bytes started is not fed: it bites after 409 (273 at worst) */
+/* Of 4 cycles at 8 MHz: 262 ms. A watchdog that option bytes started is not fed: it bites after 409 (273
+ * at worst). */
+#define TAP_LOOPS 0x80000U
 #endif
 
 /* A pin with a resistor of its own, that is at ENTER_LEVEL after a reset: port 'A' to 'E', or 0: none. */
@@ -83,8 +84,8 @@
 #define WITH_OPTIONS 1
 #endif
 
-/* Read Unprotect (AN3156 §4.5) is obeyed, not refused: all option bytes are erased, protection against reading is taken
- * away. If there was one, the chip erases all of its flash with it, and this bootloader. */
+/* Read Unprotect (AN3156 §4.5) is obeyed, not refused: all option bytes are erased, protection against
+ * reading is taken away. If there was one, the chip erases all of its flash with it, and this bootloader. */
 #ifndef WITH_UNPROTECT
 #define WITH_UNPROTECT 0
 #endif
@@ -94,8 +95,8 @@
 #define WITH_TEXT 1
 #endif
 
-/* 1: Windows loads WinUSB by itself, which is all that libusb wants, and so dfu-util and caboose. 2: it also registers the
- * interface under a GUID, by which other programs find it. */
+/* 1: Windows loads WinUSB by itself, which is all that libusb wants, and so dfu-util and caboose. 2: it also
+ * registers the interface under a GUID, by which other programs find it. */
 #ifndef WITH_WINDOWS
 #define WITH_WINDOWS (PROPER_KB > 3 || HEAD ? 2 : 1)
 #endif

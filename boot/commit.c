@@ -18,8 +18,8 @@ INLINE void commit(void)
             S->intact = true;
             return;
         }
-    /* The record that there is may be one that power failed over and that reads right by chance: after a download it is
-     * written anew, though nothing was changed. */
+    /* The record that there is may be one that power failed over and that reads right by chance: after a
+     * download it is written anew, though nothing was changed. */
     if (S->valid && S->first == NOWHERE && S->base == *base)
         return;
     invalidate();

@@ -42,9 +42,9 @@ enum dfu_status stub_journal_write(uint32_t sp, uint32_t reset)
     return program_record(MARK, sp, reset);
 }
 
-/* What is in flash now is complete: its first two words become valid, if they can be those of an application; in
- * what was torn only if it came again from its beginning. After a download that changed nothing, too: the mark that there is may
- * be one that power failed over and that reads right by chance. */
+/* What is in flash now is complete: its first two words become valid, if they can be those of an application;
+ * in what was torn only if it came again from its beginning. After a download that changed nothing, too: the
+ * mark that there is may be one that power failed over and that reads right by chance. */
 static void commit(void)
 {
     struct record mark = {S->sp, S->reset};

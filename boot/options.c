@@ -18,8 +18,9 @@ enum dfu_status options_write(void)
     return status;
 }
 
-/* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet, by that or by
- * read-out protection (then to write option bytes would erase the chip). It counts from the next reset on. */
+/* The bootloader's own 4 KB (head layout; PM0075 table 9: bit 0 of WRP0), if they are not protected yet, by that
+ * or by read-out protection (then to write option bytes would erase the chip). It counts from the next reset
+ * on. */
 static inline void options_protect(void)
 {
     const volatile uint16_t *option = (const volatile uint16_t *)OPTION_BYTES;

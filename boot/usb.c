@@ -43,9 +43,8 @@ static void bus_reset(void)
     S->stage = STAGE_IDLE;
     S->configuration = 0;
     dfu_session();
-    if (S->leave_ms)
-        S->leave_ms =
-            LEAVE_MS; /* dfu-util -R: the host now looks whether it is still the same device */
+    if (S->leave_ms) /* dfu-util -R: the host now looks whether it is still the same device */
+        S->leave_ms = LEAVE_MS;
 }
 
 /* Puts the next packet of the reply into packet memory. */
@@ -58,9 +57,8 @@ static void load_packet(void)
     S->tx += size;
     S->tx_left -= size;
     to[1] = size;
-    for (; from < S->tx; from += 2)
-        to++ [TX_AT / 2] =
-            *(const half_word *)(const void *)from; /* at odd addresses, too: ARMv7-M */
+    for (; from < S->tx; from += 2, to++) /* from odd addresses, too: ARMv7-M */
+        to[TX_AT / 2] = *(const half_word *)(const void *)from;
     S->last_sent = (uint8_t)size;
 }
 
@@ -147,9 +145,8 @@ INLINE void on_setup(void)
     S->stage = STAGE_IDLE;
     S->address = 0;
     S->received = 0;
-    S->tx =
-        (const uint8_t *)
-            S->reply; /* the reply, if it is not elsewhere: zeros, if nothing else is put there */
+    /* The reply, if it is not elsewhere: zeros, if nothing else is put there. */
+    S->tx = (const uint8_t *)S->reply;
     *S->reply = 0;
     if ((uint8_t)(S->setup.request | 0x80) == 0xA1 && S->setup.wIndex == 0)
         n = dfu_request();
