@@ -243,7 +243,7 @@ INLINE bool ram_startable(void)
 }
 
 /* One step of finishing: a page, or at the end the record. */
-NOINLINE void app_finish_step(void)
+INLINE void app_finish_step(void)
 {
     close_page();
     for (uint32_t addr = S->zero; in_app(addr); addr += S->page_size)

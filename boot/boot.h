@@ -72,9 +72,8 @@ struct state { /* what is used most stands first: short offsets make short instr
     uint8_t last_sent; /* size of the packet under way */
     uint8_t address;   /* from SET_ADDRESS, in force after its status stage */
     uint8_t configuration;
-    uint8_t locked;  /* flash is protected against reading: the chip refuses to write, AN3156 wants
+    uint8_t locked; /* flash is protected against reading: the chip refuses to write, AN3156 wants
                        everything refused */
-    uint8_t options; /* new option bytes wait for a reset */
     struct setup setup;
     uint16_t wBlockNum; /* of the download in block[] … */
     uint16_t length;    /* … and its size */
@@ -135,7 +134,6 @@ int descriptor_set(void); /* Microsoft OS 2.0 */
 int dfu_request(void);
 static void dfu_session(void); /* a host begins anew: bus reset, SET_CONFIGURATION, SET_INTERFACE */
 void dfu_work(void);           /* no transfer is under way: go on with finishing */
-bool dfu_can_leave(void);
 
 /* app.c */
 #define NOWHERE ((uint32_t)S) /* no address in flash; it is at hand in a register */

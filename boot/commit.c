@@ -2,7 +2,7 @@
 /* Tail layout: which image is the application, and the record that makes it valid. */
 #include "boot.h"
 
-INLINE void commit(void)
+NOINLINE void commit(void)
 {
     if (S->valid)
         S->torn = false; /* nothing was changed */

@@ -142,7 +142,7 @@ TEXT(map_end, "*001Kg");
 #else
 TEXT(map_end, "*001Kg,00" TAKEN "*001Ka");
 #endif
-TEXT(protected, "protected");
+TEXT(protected, "locked");
 
 /* Its place is for ever: the stub leads to it (link.ld). */
 __attribute__((section(".proper.text"), used, visibility("hidden"))) const char proper_text[12] =
@@ -222,15 +222,14 @@ INLINE int string(unsigned index)
 
 int descriptor(unsigned wValue)
 {
-    unsigned type = wValue >> 8;
     const uint8_t *d;
 
-    if (type == STRING)
+    if (wValue >> 8 == STRING)
         return string(wValue & 0xFF);
     FIND(d, descriptors);
     for (unsigned size; (size = *d++) != 0; d += size)
-        if (d[1] == type) {
-            if (HEAD && S->locked && type == CONFIGURATION) {
+        if (d[1] << 8 == (int)wValue) { /* the only one of its type */
+            if (HEAD && S->locked && d[1] == CONFIGURATION) {
                 app_read((uint32_t)d, size);
                 S->block[(uint32_t)d % 4 + ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
             } else {

@@ -112,14 +112,6 @@ INLINE void dfu_session(void)
     S->dfu_status = DFU_IDLE;
 }
 
-/* Can what leave names be started, or the application? Or must it be, for new option bytes? */
-bool dfu_can_leave(void)
-{
-    if (S->valid || (WITH_OPTIONS && S->options))
-        return true;
-    return WITH_RAM && ram_startable();
-}
-
 /*
  * What was downloaded is done now, while the host waits for the answer: at most 156 ms (a block across two
  * pages of 1 KB, DS5319), of the 500 that it must wait (USB 2.0 §9.2.6.4). Then the answer is dfuDNBUSY, as hosts
@@ -137,10 +129,12 @@ static int tell_status(void)
             execute();
         }
     } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
-        S->leave_ms = LEAVE_MS;
         state = S->dfu = DFU_MANIFEST;
-        if (!dfu_can_leave())
+        S->leave_ms = LEAVE_MS;
+        if (!S->valid && !(WITH_RAM && ram_startable())) {
             S->status = DFU_ERR_FIRMWARE;
+            S->leave_ms = 0;
+        }
     }
     unsigned status = S->status;
     if (status != DFU_OK)

@@ -178,7 +178,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         usb_poll();
         if (S->stage == STAGE_IDLE)
             dfu_work();
-        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms && dfu_can_leave())
+        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms)
             restart();
     }
 }

@@ -96,6 +96,9 @@ static int standard_request(void)
     unsigned type = S->setup.request & 0xFF;
     const uint8_t *expected;
 
+    /* There are interface 0 and endpoint 0, for both directions. */
+    if (type & 3 && S->setup.wIndex & 0x7F)
+        return USB_STALL;
     FIND(expected, types);
     if (S->setup.request - 0x80U <= 2)
         return 2; /* bus-powered, no wake-up; not halted */
@@ -121,7 +124,7 @@ static int standard_request(void)
     case GET_INTERFACE:
         return 1;
     case SET_INTERFACE:
-        if (wValue | S->setup.wIndex)
+        if (wValue)
             break;
         dfu_session();
         return 0;
@@ -183,9 +186,10 @@ static void on_out(void)
             return;
         }
     } else {
-        S->stage = STAGE_IDLE; /* the status stage of a reply */
+        S->stage =
+            STAGE_IDLE; /* the status stage of a reply; or data for a request that takes none */
     }
-    endpoint(RECEIVE);
+    endpoint(S->stage == STAGE_OUT || S->setup.request & 0x80 ? RECEIVE : STALL);
 }
 
 /* Behind a full packet comes another, empty if need be: a host that has all that it asked for does not

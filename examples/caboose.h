@@ -72,14 +72,15 @@ static inline uint32_t caboose_reset_cause(uint32_t r0)
 }
 
 /*
- * Where the part of caboose stands that is never replaced, found by the reset vector of flash, which leads
- * 0x35 bytes into it; 0: there is none. Words 2 and 3 of it are "caboose", 5 tells how far from its start
- * the version stands, 6 is the layout as text: "t3" for the end of flash, 3 KB.
+ * Where the part of caboose stands that is never replaced, a whole kilobyte from the start of flash, found by the
+ * reset vector of flash, which leads into it; 0: there is none. Words 2 and 3 of it are "caboose", 5 tells
+ * how far from its start the version stands, 6 is the layout as text: "t3" for the end of flash, 3 KB; "h4"
+ * for the start, the application behind 4 KB.
  */
 static inline const int32_t *caboose_stub(void)
 {
-    uint32_t stub = CABOOSE_REG(0x08000004) - 0x35;
-    if (stub % 1024 || stub >> 20 != 0x080 || CABOOSE_REG(stub + 8) != 0x6F626163)
+    uint32_t stub = CABOOSE_REG(0x08000004) & ~1023U;
+    if (stub >> 20 != 0x080 || CABOOSE_REG(stub + 8) != 0x6F626163)
         return 0;
     return (const int32_t *)stub;
 }
