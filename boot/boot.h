@@ -51,10 +51,12 @@ enum stage { STAGE_IDLE, STAGE_IN, STAGE_OUT, STAGE_STATUS };
 /* How long an erase that is still to be done takes, when there are some (DS5319: 20 to 40 ms). */
 enum { ERASE_MS = 32 };
 
-/* How long the host has to see dfuMANIFEST and say -R before the application is started. */
+/* How long the host has to see dfuMANIFEST and say -R before the application is started: 0.3 s. In ticks of
+ * 2 ms, which makes numbers that are short to load. */
 enum {
-    LEAVE_MS = 255,
-    LEAVE_UNASKED_MS = 2000, /* it said leave and never asked for the status */
+    TICK_MS = 2,
+    LEAVE_TICKS = 300 / TICK_MS,
+    LEAVE_UNASKED_TICKS = 2000 / TICK_MS, /* it said leave and never asked for the status */
 };
 
 struct state { /* what is used most stands first: short offsets make short instructions */
@@ -82,7 +84,7 @@ struct state { /* what is used most stands first: short offsets make short instr
     uint32_t tx_left;
     uint32_t received; /* bytes of the data stage that have come */
     uint32_t lacking;  /* pages that were erased one by one and have got no data yet */
-    uint32_t leave_ms; /* counts down to the start of the application; 0: staying */
+    uint32_t leaving;  /* ticks, counts down to the start of the application; 0: staying */
     uint32_t pointer;  /* AN3156: address pointer … */
     uint32_t limit;    /* … and the end of the memory that it is in */
     uint32_t stub;     /* where it stands */

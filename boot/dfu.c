@@ -130,10 +130,10 @@ static int tell_status(void)
         }
     } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
         state = S->dfu = DFU_MANIFEST;
-        S->leave_ms = LEAVE_MS;
+        S->leaving = LEAVE_TICKS;
         if (!S->valid && !(WITH_RAM && ram_startable())) {
             S->status = DFU_ERR_FIRMWARE;
-            S->leave_ms = 0;
+            S->leaving = 0;
         }
     }
     unsigned status = S->status;
@@ -193,7 +193,7 @@ int dfu_request(void)
         if (size)
             return USB_RECEIVE; /* dfuDNLOAD-SYNC when it has come: usb.c */
         app_finish(S->pointer);
-        S->leave_ms = LEAVE_UNASKED_MS;
+        S->leaving = LEAVE_UNASKED_TICKS;
         S->dfu = DFU_MANIFEST_SYNC;
         return 0;
     case DFU_SEND: {
@@ -218,7 +218,7 @@ int dfu_request(void)
         return 0;
     case DFU_GO:
         app_finish(S->valid ? NOWHERE : S->pointer);
-        S->leave_ms = LEAVE_MS;
+        S->leaving = LEAVE_TICKS;
         return 0;
     case DFU_IGNORE:
         return USB_STALL;

@@ -14,11 +14,11 @@ enum {
 _Static_assert(CORE_MHZ % PLL_IN == 0 && CORE_MHZ / PLL_IN <= 16, "RM0008 §7.3.2, PLLMUL");
 
 /* Attached for good, the pull-up tells the host nothing: SE0 for a while does (USB 2.0 §7.1.7.3). */
-enum { DETACHED_MS = 20 };
+enum { DETACHED_TICKS = 20 / TICK_MS };
 
 _Noreturn void dfu_main(const struct record *r);
 
-/* Has a millisecond passed? */
+/* Has a tick passed? */
 NOINLINE bool tick(void)
 {
     IWDG_KR = IWDG_KR_RELOAD;
@@ -35,7 +35,7 @@ static void detach(void)
         RCC->APB2ENR = RCC_APB2ENR_IOPEN('A');
         GPIO('A')->CRH = GPIO_CRH_OUTPUT_2MHZ(12);
     }
-    for (unsigned ms = DETACHED_MS; ms; ms -= tick()) {
+    for (unsigned ticks = DETACHED_TICKS; ticks; ticks -= tick()) {
     }
 }
 
@@ -80,7 +80,8 @@ static void clock_start(void)
         RCC->CFGR = RCC_CFGR_USBPRE; /* before USB has its clock (RM0008 §7.3.2) */
     RCC->APB1ENR = RCC_APB1ENR_USBEN;
     RCC->CR = RCC_CR_HSION | RCC_CR_HSITRIM_RESET | (HSE_MHZ ? RCC_CR_HSEON : 0);
-    SYSTICK->LOAD = CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
+    SYSTICK->LOAD =
+        TICK_MS * CORE_MHZ * 1000 - 1; /* restart() wants it and USB's clock, in vain or not */
     SYSTICK->CTRL = SYSTICK_CTRL_ENABLE | SYSTICK_CTRL_HCLK;
     if (HSE_MHZ)
         await(&RCC->CR, RCC_CR_HSERDY, &patience);
@@ -178,7 +179,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
         usb_poll();
         if (S->stage == STAGE_IDLE)
             dfu_work();
-        if (tick() && S->leave_ms && !S->finishing && !--S->leave_ms)
+        if (tick() && S->leaving && !S->finishing && !--S->leaving)
             restart();
     }
 }

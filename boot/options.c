@@ -13,7 +13,7 @@ enum dfu_status options_write(void)
         if (*(const volatile uint8_t *)(FROM_S(OPTION_BYTES) + i) != S->block[i])
             status = DFU_ERR_VERIFY;
     }
-    S->leave_ms = LEAVE_MS; /* a reset, for the chip to take them over */
+    S->leaving = LEAVE_TICKS; /* a reset, for the chip to take them over */
     return status;
 }
 
@@ -30,5 +30,5 @@ static inline void options_protect(void)
         S->block[2 * i] = (uint8_t)option[i];
     S->block[2 * 4] &= 0xFE;
     options_write();
-    S->leave_ms = 0;
+    S->leaving = 0;
 }

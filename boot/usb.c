@@ -43,8 +43,8 @@ static void bus_reset(void)
     S->stage = STAGE_IDLE;
     S->configuration = 0;
     dfu_session();
-    if (S->leave_ms) /* dfu-util -R: the host now looks whether it is still the same device */
-        S->leave_ms = LEAVE_MS;
+    if (S->leaving) /* dfu-util -R: the host now looks whether it is still the same device */
+        S->leaving = LEAVE_TICKS;
 }
 
 /* Puts the next packet of the reply into packet memory. */

@@ -62,20 +62,20 @@ static uint32_t sum_of(const struct app *image)
 }
 
 /* The image at hand, as version 1.<minor>. `early`: a kilobyte before the last differs, too, in what does
- * not matter: LEAVE_UNASKED_MS, an immediate of 2000 in "mov.w r, #2000". */
+ * not matter: LEAVE_UNASKED_TICKS, an immediate of 1000 in "mov.w r, #1000". */
 static struct app version(char minor, bool early)
 {
     struct app image = app_load(FULL);
     uint8_t *text = image.data + image.size + (int32_t)get32(image.data + TEXT_AT);
-    static const uint8_t mov[] = {0x4F, 0xF4, 0xFA}; /* then 0x6r, for register r */
+    static const uint8_t mov[] = {0x4F, 0xF4, 0x7A}; /* then 0x7r, for register r */
     unsigned changed = 0;
 
     cr_assert(
         image.size > STUB && memcmp(text, "caboose 1.0", 12) == 0, "no text at the end of " FULL);
     text[10] = (uint8_t)minor;
     for (size_t i = STUB; early && i + 4 <= image.size - STUB; i += 2)
-        if (memcmp(image.data + i, mov, 3) == 0 && image.data[i + 3] >> 4 == 6) {
-            image.data[i + 2] = 0xFC; /* 2016 */
+        if (memcmp(image.data + i, mov, 3) == 0 && image.data[i + 3] >> 4 == 7) {
+            image.data[i + 2] = 0x7B; /* 1004 */
             changed++;
         }
     cr_assert_eq(
