@@ -97,13 +97,18 @@ static void execute(void)
     S->status = (uint8_t)status;
 }
 
-/* Finishing goes on for a page; then the host is heard again. */
+/* Finishing goes on for a page; then the host is heard again. dfuDNBUSY ends here, when the host has been told,
+ * not when it asks: a GETSTATUS that comes twice, because its acknowledgement was lost, is answered the same. */
 void dfu_work(void)
 {
     if (S->finishing)
         app_finish_step();
+    unsigned state = S->dfu;
+    if (state == DFU_DNBUSY)
+        state = DFU_DNLOAD_IDLE;
     if (S->status != DFU_OK)
-        S->dfu = DFU_ERROR;
+        state = DFU_ERROR;
+    S->dfu = (uint8_t)state;
 }
 
 INLINE void dfu_session(void)
@@ -125,7 +130,7 @@ static int tell_status(void)
     if (state == DFU_DNLOAD_SYNC) {
         state = DFU_DNBUSY;
         if (!S->finishing) {
-            S->dfu = DFU_DNLOAD_IDLE;
+            S->dfu = DFU_DNBUSY;
             execute();
         }
     } else if (state == DFU_MANIFEST_SYNC && !S->finishing) {
@@ -138,7 +143,7 @@ static int tell_status(void)
     }
     unsigned status = S->status;
     if (status != DFU_OK)
-        state = S->dfu = DFU_ERROR;
+        state = DFU_ERROR;
     if (WITH_TEXT && status == DFU_ERR_VENDOR)
         state |= PROTECTED << 8;
     S->reply[0] = status | ms << 8; /* bStatus, bwPollTimeout[3], bState, iString */
@@ -229,6 +234,5 @@ int dfu_request(void)
     }
     if (S->status == DFU_OK)
         S->status = DFU_ERR_STALLEDPKT;
-    S->dfu = DFU_ERROR;
     return USB_STALL;
 }

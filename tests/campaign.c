@@ -1102,7 +1102,8 @@ static void installs_at_last(struct trial *t, struct explorer *e, struct board *
         takes_a_download(t, e, b, ENUMERATES);
 }
 
-/* The host's last question. After a mass erase there is nothing to leave to. */
+/* The host's last question. After a mass erase there is nothing to leave to; while dfuIDLE comes with a
+ * bwPollTimeout, pages are still to be erased. */
 static bool all_is_well(const struct trial *t, struct host *h)
 {
     if (t->o->flow->installs)
@@ -1111,8 +1112,15 @@ static bool all_is_well(const struct trial *t, struct host *h)
         return true;
     if (t->flow != ERASE)
         return dfu_leave(h, 0);
-    dfu_getstatus(h);
-    return h->last.result == DFU_STATUS_SIZE && h->last.status == DFU_OK;
+    for (unsigned tries = 0; tries < 8; tries++) {
+        dfu_getstatus(h);
+        if (h->last.result != DFU_STATUS_SIZE || h->last.status != DFU_OK)
+            return false;
+        if (!h->last.poll_ms)
+            return true;
+        host_sleep(h, h->last.poll_ms * BOARD_MS);
+    }
+    return false;
 }
 
 /* One session, the flash failing in its operation e->operations. */

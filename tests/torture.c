@@ -41,7 +41,7 @@ enum {
     PAIR_JOBS = 24,
     CABLE_JOBS = 24,    /* each with its share of the transactions */
     WHOLE_MINUTES = 60, /* what every cut takes, and the rest */
-    SILENCE_MS = 10000,
+    SILENCE_MS = 3000, /* the longest that the firmware waits for anything are 2 s */
     REQUESTS_AT_ONCE = 10000,
     FLOWS_MAX = 24,
     WORKERS_MAX = 8,
@@ -50,10 +50,10 @@ enum {
 
 enum phase { CUTS, PAIRS, TRIPLES, FAULTS_OF_FLASH, CABLE, REQUESTS, CHAINS, PHASES };
 static const unsigned weights[PHASES] = {
-    [CUTS] = 45,
-    [PAIRS] = 12,
-    [TRIPLES] = 8,
-    [FAULTS_OF_FLASH] = 11,
+    [CUTS] = 38,
+    [PAIRS] = 24,
+    [TRIPLES] = 10,
+    [FAULTS_OF_FLASH] = 4,
     [CABLE] = 10,
     [REQUESTS] = 5,
     [CHAINS] = 9,
@@ -256,7 +256,7 @@ static void cable(struct worker *w)
     struct cable_order order = {.part = parts[0],
         .seed = SEED,
         .every = CABLE_JOBS,
-        .every_silence = 10 * CABLE_JOBS,
+        .every_silence = CABLE_JOBS,
         .silence_ms = SILENCE_MS,
         .until_s = w->order.until_s,
         .log = stderr};
