@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BASE = 0x08000000, SECOND = 0x08001010, OPTIONS = 0x1FFFF800 };
+enum { BASE = 0x08000000, SECOND = 0x08001010, OPTIONS = 0x1FFFF800, OTHER_BASE = 0x10000000 };
 enum { FIRST_SIZE = 300, VECTORS_SIZE = 64, SECOND_SIZE = 40, OPTIONS_SIZE = 16 };
 
 /* A vector table, then bytes that repeat late. */
@@ -55,7 +55,7 @@ static struct image make_image(enum sample_kind kind)
     image.product = 0xDF11;
     image.suffix = kind == SAMPLE_SUFFIX;
     image.entry = BASE + 0x101;
-    image.family = kind == SAMPLE_UF2 ? uf2_family("STM32F1") : 0;
+    image.family = kind == SAMPLE_UF2 || kind == SAMPLE_UF2_SEVERAL ? uf2_family("STM32F1") : 0;
     return image;
 }
 
@@ -125,6 +125,36 @@ static struct sample make_elf(bool headers)
     return (struct sample){.data = (uint8_t *)f, .size = sizeof *f};
 }
 
+/* --- several chips -------------------------------------------------------------------------------- */
+
+static struct sample make(const struct image *image, enum image_format format)
+{
+    struct sample sample;
+    char why[IMAGE_ERROR_SIZE];
+    if (image_make(image, "sample", format, &sample.data, &sample.size, why))
+        abort();
+    return sample;
+}
+
+/* Behind the program in the sample one for a chip whose bootloader does not speak DfuSe. */
+static void add_other_chip(struct sample *sample)
+{
+    struct image image;
+    uint8_t bytes[FIRST_SIZE];
+    image_init(&image, IMAGE_RAW);
+    fill(bytes, sizeof bytes, 4);
+    add(&image, IMAGE_ANY_ALT, OTHER_BASE, bytes, sizeof bytes);
+    image.family = uf2_family("RP2040");
+    struct sample other = make(&image, IMAGE_UF2);
+    image_free(&image);
+    sample->data = realloc(sample->data, sample->size + other.size);
+    if (!sample->data)
+        abort();
+    memcpy(sample->data + sample->size, other.data, other.size);
+    sample->size += other.size;
+    free(other.data);
+}
+
 /* --- all of them --------------------------------------------------------------------------------- */
 
 static const struct {
@@ -142,6 +172,7 @@ static const struct {
     [SAMPLE_DFUSE] = {"dfuse",         IMAGE_DFUSE},
     [SAMPLE_UF2] = {"uf2",           IMAGE_UF2  },
     [SAMPLE_UF2_NO_FAMILY] = {"uf2-no-family", IMAGE_UF2  },
+    [SAMPLE_UF2_SEVERAL] = {"uf2-several",   IMAGE_UF2  },
 };
 
 static const char srec_count[] = "S5030016E6\n", srec_end[] = "S70508000101F0\n";
@@ -149,15 +180,15 @@ static const char srec_count[] = "S5030016E6\n", srec_end[] = "S70508000101F0\n"
 struct sample sample_make(enum sample_kind kind)
 {
     struct sample sample;
-    char why[IMAGE_ERROR_SIZE];
     if (kind == SAMPLE_ELF || kind == SAMPLE_ELF_HEADERS) {
         sample = make_elf(kind == SAMPLE_ELF_HEADERS);
     } else {
         struct image image = make_image(kind);
-        if (image_make(&image, "sample", kinds[kind].format, &sample.data, &sample.size, why))
-            abort();
+        sample = make(&image, kinds[kind].format);
         image_free(&image);
     }
+    if (kind == SAMPLE_UF2_SEVERAL)
+        add_other_chip(&sample);
     if (kind == SAMPLE_SREC_COUNTED)
         sample.size -= strlen(srec_end);
     if (kind == SAMPLE_SREC_ENDED) {

@@ -18,6 +18,7 @@ enum sample_kind {
     SAMPLE_DFUSE,        /* two alternate settings, three elements */
     SAMPLE_UF2,
     SAMPLE_UF2_NO_FAMILY,
+    SAMPLE_UF2_SEVERAL, /* as SAMPLE_UF2, and behind it another program for another chip */
     SAMPLE_KINDS,
 };
 

@@ -88,11 +88,13 @@ static bool is_elf(const uint8_t *data)
            left_out <= sizeof(Elf32_Ehdr) + 2 * sizeof(Elf32_Phdr);
 }
 
+/* All blocks of the chip that it was read for, and no others. */
 static bool is_uf2(const uint8_t *data, size_t size)
 {
     size_t bytes = 0;
     for (const uint8_t *block = data; block < data + size; block += 512) {
-        if (get32(block + 8) & 1)
+        uint32_t flags = get32(block + 8), family = flags & 0x2000 ? get32(block + 28) : 0;
+        if (flags & 1 || family != image.family)
             continue;
         for (uint32_t at = 0; at < get32(block + 16); at++, bytes++) {
             const uint8_t *byte = byte_at(get32(block + 12) + at);
@@ -173,7 +175,8 @@ static bool is_right(enum sample_kind kind, const struct sample *s)
     case IMAGE_DFUSE:
         return false;
     case IMAGE_UF2:
-        return image.format == IMAGE_UF2 && is_uf2(s->data, s->size);
+        return image.format == IMAGE_UF2 && image.family == whole.family &&
+               is_uf2(s->data, s->size);
     }
     return false;
 }
@@ -244,6 +247,7 @@ Test(damage, every_damaged_byte_of_a_uf2_file_is_noticed_or_shown)
 {
     damage_every_byte(SAMPLE_UF2);
     damage_every_byte(SAMPLE_UF2_NO_FAMILY);
+    damage_every_byte(SAMPLE_UF2_SEVERAL);
 }
 
 /* --- memory that is short ------------------------------------------------------------------------- */

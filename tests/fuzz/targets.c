@@ -131,9 +131,34 @@ int fuzz_srec(const uint8_t *data, size_t size)
     return parse_with(srec_parse, IMAGE_SREC, data, size);
 }
 
+/* Of programs for several chips that for the last block's, as --family chooses it. */
+static void choose_chip(const uint8_t *data, size_t size)
+{
+    enum { BLOCK = 512, FLAGS = 8, FAMILY = 28, HAS_FAMILY = 0x2000 };
+    struct image image;
+    char why[IMAGE_ERROR_SIZE] = "";
+    uint8_t *copy = size >= BLOCK ? malloc(size) : NULL;
+    if (!copy)
+        return;
+    memcpy(copy, data, size);
+    const uint8_t *last = copy + (size / BLOCK - 1) * BLOCK;
+    uint32_t family = get32(last + FLAGS) & HAS_FAMILY ? get32(last + FAMILY) : 0;
+    promise(uf2_choose(copy, size, family));
+    image_init(&image, IMAGE_UF2);
+    int err = uf2_parse(&image, "file", copy, size, why);
+    if (!err)
+        err = image_settle(&image, "file", why);
+    promise(err || image.family == family);
+    check_parsed(&image, err, why, IMAGE_UF2);
+    free(copy);
+}
+
 int fuzz_uf2(const uint8_t *data, size_t size)
 {
-    return uf2_detect(data, size) ? parse_with(uf2_parse, IMAGE_UF2, data, size) : 0;
+    if (!uf2_detect(data, size))
+        return 0;
+    choose_chip(data, size);
+    return parse_with(uf2_parse, IMAGE_UF2, data, size);
 }
 
 /* As it is, and with a checksum that is right, which no fuzzer would find. */
