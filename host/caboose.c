@@ -551,7 +551,7 @@ static void begin_stage(struct caboose_job *job)
         engine_run(&job->engine, &job->report.board, &job->look);
         return;
     case STAGE_WORK:
-        engine_run(&job->engine, &job->report.board, &job->report.plan);
+        engine_go_on(&job->engine, &job->report.board, &job->report.plan);
         return;
     case STAGE_REOPEN:
     case STAGE_END:

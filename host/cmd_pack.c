@@ -104,29 +104,50 @@ static void tell(const struct image *whole, const struct pack_kind *kind, const 
         image_format_name(kind->format));
 }
 
-static int write_whole(struct image *whole, const struct pack_kind *kind, const struct options *o)
+static int write_file(const uint8_t *data, size_t size, const struct options *o)
+{
+    char why[IMAGE_ERROR_SIZE];
+    int err = image_write_raw(o->output, data, size, why);
+    if (err)
+        report_error("%s", why);
+    return load_code(err, EX_CANTCREAT);
+}
+
+static int make_and_write(
+    const struct image *whole, const struct pack_kind *kind, const struct options *o)
 {
     char why[IMAGE_ERROR_SIZE];
     uint8_t *data;
     size_t size;
-    whole->vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
-    whole->product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
-    whole->suffix = kind->suffix;
-    int err = image_settle(whole, o->output, why);
-    if (!err)
-        err = image_make(whole, o->output, kind->format, &data, &size, why);
+    int err = image_make(whole, o->output, kind->format, &data, &size, why);
     if (err) {
         report_error("%s", why);
         return load_code(err, EX_DATAERR);
     }
-    err = image_write_raw(o->output, data, size, why);
+    err = write_file(data, size, o);
     free(data);
+    return err;
+}
+
+static int write_whole(struct image *whole, const struct pack_kind *kind, const struct options *o)
+{
+    char why[IMAGE_ERROR_SIZE];
+    whole->vendor = o->vendor == OPTIONS_ANY ? ST_VENDOR : (uint16_t)o->vendor;
+    whole->product = o->product == OPTIONS_ANY ? ST_DFU_PRODUCT : (uint16_t)o->product;
+    whole->suffix = kind->suffix;
+    int err = image_settle(whole, o->output, why);
     if (err) {
         report_error("%s", why);
-        return load_code(err, EX_CANTCREAT);
+        return load_code(err, EX_DATAERR);
     }
-    tell(whole, kind, o);
-    return 0;
+    const struct image_segment *only = whole->segments;
+    if (kind->format == IMAGE_RAW && !kind->suffix && whole->count == 1) /* it is the file */
+        err = write_file(only->data, only->size, o);
+    else
+        err = make_and_write(whole, kind, o);
+    if (!err)
+        tell(whole, kind, o);
+    return err;
 }
 
 /* By --format, else by the name of the file to be made. */

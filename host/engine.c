@@ -26,7 +26,11 @@ enum {
     LEAVE_STATUS_MS = 1000,
     LEAVE_POLL_MS = 50,
     LEAVE_BUSY_MS = 2000, /* how long after leave another state than dfuMANIFEST is waited out */
+    REASON_MS = 1000,
+    REASON_MAX = 160, /* bytes of a device's own words that are shown */
 };
+
+enum { STATUS_STRING = 5 }; /* where in the answer to GETSTATUS iString stands, DFU 1.1 §6.1.2 */
 
 enum turn { /* what the current task is waiting for */
     TURN_REQUEST,
@@ -136,6 +140,47 @@ static const struct engine_task *task_of(const struct engine *e)
     return &e->tasks[e->task_at];
 }
 
+/* How much of a text fits into so many bytes without cutting a character apart. */
+static int fitting(const char *text, size_t most)
+{
+    size_t n = strlen(text);
+    if (n <= most)
+        return (int)n;
+    for (n = most; n && (text[n] & 0xC0) == 0x80;)
+        n--;
+    return (int)n;
+}
+
+static bool has_words(const char *text)
+{
+    while (*text == ' ')
+        text++;
+    return *text;
+}
+
+/* The device's own words for the status that it has just told. */
+static void ask_reason(struct engine *e)
+{
+    memset(e->buffer, 0, sizeof e->buffer);
+    ask_transfer(e, USB_IN, USB_GET_DESCRIPTOR,
+        (uint16_t)(USB_DESCRIPTOR_STRING << 8 | e->reply[STATUS_STRING]), ENGINE_ENGLISH, e->buffer,
+        ENGINE_STRING_SIZE, REASON_MS, TURN_REQUEST);
+    e->explaining = true;
+}
+
+/* They came, or not: the run ends with the failure that is known already. */
+static void take_reason(struct engine *e, int result)
+{
+    char text[DEVICE_TEXT];
+    size_t used = strlen(e->message);
+    inspect_text(e->buffer, result, text);
+    if (has_words(text))
+        snprintf(e->message + used, sizeof e->message - used, "; the device says: \"%.*s\"",
+            fitting(text, REASON_MAX), text);
+    e->ask = (struct engine_ask){.kind = ENGINE_FAILED};
+    e->asked = true;
+}
+
 static void fail_refused(struct engine *e)
 {
     const char *name = "an unknown status", *meaning = "no reason known";
@@ -145,6 +190,8 @@ static void fail_refused(struct engine *e)
     }
     engine_fail(e, ENGINE_REFUSED, "the board refused to %s 0x%08x: %s (%s)", task_of(e)->what,
         step_addr(e), name, meaning);
+    if (e->reply[STATUS_STRING])
+        ask_reason(e);
 }
 
 static void fail_link(struct engine *e, int error)
@@ -395,14 +442,16 @@ static bool kicked_status(struct engine *e)
     return true;
 }
 
-/* Only after a block: what comes next, another download, is refused by a device that is busy after all. */
+/* What comes next is refused by a device that is busy after all. But it is asked again before a read, of which
+ * nothing would tell that it came from elsewhere. */
 static bool said_for_others(const struct engine *e)
 {
-    return e->plan->habits & DEVICE_DOES_FIRST && task_of(e)->data && poll_ms(e) == 0 &&
+    bool reads = e->task_at + 1 < e->task_count && task_of(e)[1].kind == TASK_IDLE;
+    return e->plan->habits & DEVICE_DOES_FIRST && !reads && poll_ms(e) == 0 &&
            e->state == DFU_DNBUSY && e->waited_ms == 0;
 }
 
-static void block_done(struct engine *e)
+static void believe(struct engine *e)
 {
     e->state = DFU_DNLOAD_IDLE;
     task_done(e);
@@ -428,7 +477,7 @@ static void dnload_status(struct engine *e)
     else if (busy && wants_kick(e))
         kick(e);
     else if (busy && said_for_others(e))
-        block_done(e);
+        believe(e);
     else if (busy)
         pause_or_give_up(e, task_of(e)->busy_ms);
     else if (e->state == DFU_DNLOAD_IDLE || e->state == DFU_IDLE)
@@ -809,6 +858,8 @@ static void begin_write(struct engine *e, const struct plan_step *step)
                            .what = "write"});
 }
 
+/* The address is set once more also where it should be right still: had it not been set when this was
+ * written, it would be compared where it was written. */
 static void begin_read(struct engine *e, const struct plan_step *step)
 {
     if (!counts(e, step, DFU_UPLOAD_IDLE)) {
@@ -934,6 +985,19 @@ void engine_run(struct engine *e, const struct device *device, const struct plan
     e->plan = plan;
 }
 
+void engine_go_on(struct engine *e, const struct device *device, const struct plan *plan)
+{
+    const struct engine before = *e;
+    engine_run(e, device, plan);
+    if (before.ask.kind != ENGINE_DONE)
+        return;
+    e->alt = before.alt;
+    e->state = before.state;
+    e->found = before.found;
+    e->found_state = before.found_state;
+    e->found_status = before.found_status;
+}
+
 static void account(struct engine *e)
 {
     if (e->working)
@@ -1012,5 +1076,8 @@ void engine_result(struct engine *e, int result)
     if (e->ask.kind == ENGINE_DONE || e->ask.kind == ENGINE_FAILED)
         return;
     e->asked = false;
-    task_table[task_of(e)->kind].result(e, result);
+    if (e->explaining)
+        take_reason(e, result);
+    else
+        task_table[task_of(e)->kind].result(e, result);
 }

@@ -102,6 +102,7 @@ struct engine {
     uint32_t waited_ms; /* of this task */
     bool again;         /* of this task: a busy device that names no time was asked again at once */
     bool kicked;        /* of this task: CLRSTATUS was sent to end a busy that does not end */
+    bool explaining;    /* all is over but for the device's own words, which message gets */
     int alt;            /* selected; -1: none yet */
     uint32_t others; /* units in a row, of those that were looked at, that hold something else … */
     uint32_t other;  /* … and the last one of these */
@@ -119,6 +120,10 @@ void engine_inspect(struct engine *engine, struct device *device);
 
 /* Carries out a plan. device and plan must stay. */
 void engine_run(struct engine *engine, const struct device *device, const struct plan *plan);
+
+/* Carries out another plan on a device that nobody else has spoken to since. What the run before knew of it
+ * when it ended well need not be found out again. */
+void engine_go_on(struct engine *engine, const struct device *device, const struct plan *plan);
 
 /* What to do next. The same answer until engine_result() is called. */
 const struct engine_ask *engine_next(struct engine *engine);

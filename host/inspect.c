@@ -19,11 +19,9 @@ enum stage {
 };
 
 enum {
-    ENGLISH = 0x0409,
     FUNCTIONAL_SIZE = 9,
     INTERFACE_SIZE = 9,
     CONFIG_SIZE = 1024,
-    STRING_SIZE = 255
 };
 
 /* While the strings are awaited, the first byte of their text holds their index. */
@@ -78,7 +76,7 @@ static bool ask_text(struct engine *e)
     char *text = awaited_text(e);
     if (!text || !text[0])
         return false;
-    ask_descriptor(e, USB_DESCRIPTOR_STRING, (uint8_t)text[0], e->language, STRING_SIZE);
+    ask_descriptor(e, USB_DESCRIPTOR_STRING, (uint8_t)text[0], e->language, ENGINE_STRING_SIZE);
     return true;
 }
 
@@ -99,7 +97,7 @@ bool inspect_next(struct engine *e)
                 e, DFU_FUNCTIONAL_DESCRIPTOR, 0, e->inspected->interface, FUNCTIONAL_SIZE);
             return true;
         case STAGE_LANGUAGE:
-            ask_descriptor(e, USB_DESCRIPTOR_STRING, 0, 0, STRING_SIZE);
+            ask_descriptor(e, USB_DESCRIPTOR_STRING, 0, 0, ENGINE_STRING_SIZE);
             return true;
         case STAGE_SERIAL:
         case STAGE_NAME:
@@ -189,10 +187,26 @@ static void take_config(struct engine *e, int size)
         d->transfer_size = usable_size(0);
 }
 
+/* Control characters (of eight bits, too: some terminals obey them), halves of pairs, and what breaks lines or
+ * turns the direction of writing. */
+static bool is_harmless(unsigned c)
+{
+    // clang-format off
+    static const struct { unsigned first, last; } harmful[] = {
+        {0, 0x1F}, {0x7F, 0x9F}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2066, 0x2069},
+        {0xD800, 0xDFFF}, {0xFEFF, 0xFEFF},
+    };
+    // clang-format on
+    for (size_t i = 0; i < sizeof harmful / sizeof harmful[0]; i++)
+        if (c >= harmful[i].first && c <= harmful[i].last)
+            return false;
+    return true;
+}
+
 /* One character of UTF-16 to UTF-8; pairs become two question marks, which is good enough for names. */
 static char *put_character(char *at, unsigned c)
 {
-    if (c < 0x20 || (c >= 0xD800 && c < 0xE000))
+    if (!is_harmless(c))
         c = '?';
     if (c < 0x80) {
         *at++ = (char)c;
@@ -208,11 +222,9 @@ static char *put_character(char *at, unsigned c)
 }
 
 /* At most 126 characters of 3 bytes each: they fit. */
-static void take_text(const uint8_t *p, int size, char text[DEVICE_TEXT])
+void inspect_text(const uint8_t *p, int size, char text[DEVICE_TEXT])
 {
     char *at = text;
-    if (!at)
-        return;
     if (size >= 2 && p[1] == USB_DESCRIPTOR_STRING)
         for (int i = 2, end = p[0] < size ? p[0] : size; i + 1 < end; i += 2)
             if (transfer_get16(p + i) != 0)
@@ -246,13 +258,14 @@ void inspect_result(struct engine *e, int size)
         take_functional(e->inspected, e->buffer, size);
         break;
     case STAGE_LANGUAGE:
-        e->language = size >= 4 ? transfer_get16(e->buffer + 2) : ENGLISH;
+        e->language = size >= 4 ? transfer_get16(e->buffer + 2) : ENGINE_ENGLISH;
         break;
     case STAGE_SERIAL:
     case STAGE_NAME:
     case STAGE_MANUFACTURER:
     case STAGE_ALTS:
-        take_text(e->buffer, size, awaited_text(e));
+        if (awaited_text(e))
+            inspect_text(e->buffer, size, awaited_text(e));
         break;
     case STAGE_END:
         break;

@@ -26,7 +26,8 @@ static void help_all(void)
             strstr(commands[i].arguments, "…") ? 18 : 16, commands[i].arguments,
             commands[i].summary);
     printf("  caboose dfu-util   OPTIONS          what dfu-util does\n"
-           "  caboose help       COMMAND          a command's options\n\n"
+           "  caboose help       COMMAND          a command's options\n"
+           "  caboose --version                   which version this is\n\n"
            "  caboose flash firmware.elf          is all that one board needs\n");
 }
 

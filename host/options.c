@@ -244,7 +244,18 @@ static int id_of(const char *letters, int short_form)
     return short_form;
 }
 
-int options_parse(
+/* Whoever reads JSON is told in JSON also that the command line makes no sense, wherever in it that was said
+ * and whatever was taken for its argument. */
+static void look_for_json(struct options *o, const char *letters, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+        if (strcmp(argv[i], "--json") == 0) {
+            o->json_array |= strchr(letters, 'j') != NULL;
+            o->json |= o->json_array || strchr(letters, 'J');
+        }
+}
+
+static int parse(
     struct options *options, const char *command, const char *letters, int argc, char **argv)
 {
     char shorts[3 * ROWS + 3];
@@ -270,6 +281,15 @@ int options_parse(
     options->args = argv + optind;
     options->arg_count = argc - optind;
     return 0;
+}
+
+int options_parse(
+    struct options *options, const char *command, const char *letters, int argc, char **argv)
+{
+    int error = parse(options, command, letters, argc, argv);
+    if (error)
+        look_for_json(options, letters, argc, argv);
+    return error;
 }
 
 void options_each(const char *letters, options_visit *visit, void *context)

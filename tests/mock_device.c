@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-enum { PATIENCE = 200000, ANNOUNCED_MS = 300 };
+enum { PATIENCE = 200000, ANNOUNCED_MS = 300, REASON = 5 /* its string */ };
 
 #define MOCK_MAP "@Internal Flash  /0x08000000/50*001Kg,14*001Ka"
 
@@ -289,7 +289,7 @@ static int upload(struct mock *m, uint16_t block, uint8_t *data, uint16_t size)
 static int answer(struct mock *m, uint8_t *data, uint32_t poll_ms)
 {
     uint8_t status[DFU_STATUS_SIZE] = {m->status, (uint8_t)poll_ms, (uint8_t)(poll_ms >> 8),
-        (uint8_t)(poll_ms >> 16), m->state, 0};
+        (uint8_t)(poll_ms >> 16), m->state, m->reason && m->status ? REASON : 0};
     memcpy(data, status, sizeof status);
     return DFU_STATUS_SIZE;
 }
@@ -473,6 +473,9 @@ static int descriptor(struct mock *m, const uint8_t setup[8], uint8_t *data)
         }
         return give(data, size, config, sizeof config);
     case USB_DESCRIPTOR_STRING:
+        m->reasons += setup[2] == REASON;
+        if (setup[2] == REASON && m->reason && transfer_get16(setup + 4) == 0x0409)
+            return m->reason_result ? m->reason_result : give_text(data, size, m->reason);
         if (m->gives_no_string || setup[2] > 4)
             return TRANSFER_STALL;
         return setup[2] ? give_text(data, size, texts[setup[2]]) : give(data, size, languages, 4);

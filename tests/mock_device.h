@@ -73,6 +73,8 @@ struct mock {
     bool stalls_while_busy; /* GETSTATUS is STALLed then, as the L4's ROM does */
     uint32_t fail_write_at; /* errors: the address of a block that … */
     uint8_t fail_status;    /* … fails so; DFU_OK: none */
+    const char *reason;     /* iString of any error; NULL: none */
+    int reason_result;      /* … but asked for, it ends so; 0: it is told */
     uint32_t short_read_at; /* memory that can be read ends here; 0: at its end */
     uint32_t flips_at;      /* a byte that reads back wrong; 0: none */
     uint32_t unplug_after;  /* transfers until it is unplugged; 0: never */
@@ -96,7 +98,8 @@ struct mock {
     /* What was done to it. */
     uint32_t left_at; /* the transfer that told it to leave */
     uint32_t transfers, erases[MOCK_PAGES], set_addresses, blocks, resets, aborts, clears, statuses,
-        uploads, changes;  /* bytes that were programmed */
+        uploads, reasons,  /* how often the reason of an error was asked for */
+        changes;           /* bytes that were programmed */
     const char *violation; /* the first rule that the host broke */
 };
 

@@ -427,6 +427,39 @@ Test(caboose, leave_knows_a_program_from_a_function_and_from_nothing)
     cr_expect(session_heard(s, "hsi 1: interrupts work"));
 }
 
+/* Our bootloader on a chip whose flash is protected against reading (PM0075 §2.4.1), for which its image
+ * says "locked". */
+static struct session *protected_board(void)
+{
+    struct session *open = session_new("");
+    session_flash(open, 0);
+    make(open, "printf \"\\377\\000%.0s\" 1 2 3 4 5 6 7 8 >@/options");
+    char options[128];
+    snprintf(options, sizeof options, "--flash-in %s/flash --options-in %s/options", open->dir,
+        open->dir);
+    struct session *s = session_bare(options);
+    session_say(s, "wait-device 3s");
+    cr_assert(session_in_dfu(s));
+    return s;
+}
+
+Test(caboose, what_a_protected_board_says_of_its_refusal_is_told)
+{
+    static const char *const commands[] = {"read", "verify", "flash", "erase"};
+    static const char *const files[] = {"@/x", HSI, HSI, ""};
+    struct session *s = protected_board();
+    uint64_t operations = session_count(s, "flash_operations");
+    for (enum link link = 0; link < LINKS; link++)
+        for (unsigned i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+            struct outcome o = caboose(s, link, commands[i], "%s", files[i]);
+            cr_expect_eq(o.code, EX_IOERR, "%s: %d\n%s", commands[i], o.code, o.err);
+            cr_expect(strstr(o.err, "errVENDOR (the memory is protected against reading and "
+                                    "writing); the device says: \"locked\"\n"),
+                "%s: %s", commands[i], o.err);
+        }
+    cr_expect_eq(session_count(s, "flash_operations") - operations, 0);
+}
+
 Test(caboose, unprotect_wants_force_and_our_bootloader_refuses_it)
 {
     struct session *s = session_new("");
@@ -711,6 +744,43 @@ Test(caboose, every_kind_of_failure_has_its_exit_code)
     }
     session_say(s, "unplug");
     cr_expect_eq(caboose(s, USBIP, "list", "%s", "").code, EX_UNAVAILABLE);
+}
+
+Test(caboose, json_is_json_when_the_command_line_is_wrong)
+{
+    static const struct {
+        const char *command, *says;
+        bool array;
+    } cases[] = {
+        {"flash --frob --json " HSI,        "--frob is not an option",   true },
+        {"flash --json --frob " HSI,        "--frob is not an option",   true },
+        {"flash " HSI " -x --json",         "-x is not an option",       true },
+        {"flash " HSI " --json --at",       "--at needs an argument",    true },
+        {"flash --at 08000000 --json " HSI, "--at 08000000 is not ADDR", true },
+        {"flash --at --json " HSI,          "--at --json is not ADDR",   true },
+        {"list --frob --json",              "--frob is not an option",   true },
+        {"info --frob --json",              "--frob is not an option",   false},
+        {"inspect --size 1 --json " HSI,    "--size is not an option",   false},
+        {"pack --size 1 --json @/x " HSI,   "--size is not an option",   false},
+        {"flash --json",                    "usage: caboose flash",      true },
+        {"inspect --json",                  "usage: caboose inspect",    false},
+        {"unpack --json " HSI " " HSI,      "usage: caboose unpack",     false},
+    };
+    struct session *s = session_new("");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct outcome o = run(s, "build/bin/caboose %s", cases[i].command);
+        json_t *all = json_loads(o.out, 0, NULL);
+        json_t *one = cases[i].array ? json_array_get(all, 0) : all;
+        const char *message = json_string_value(json_object_get(one, "message"));
+        cr_expect(o.code == EX_USAGE && o.one_line_of_error, "%s: %d", cases[i].command, o.code);
+        cr_expect(message && strstr(message, cases[i].says), "%s: %s", cases[i].command, o.out);
+        cr_expect(message && strstr(o.err, message), "%s: %s", cases[i].command, o.err);
+        cr_expect(json_is_false(json_object_get(one, "ok")), "%s", o.out);
+        cr_expect_eq(json_integer_value(json_object_get(one, "exit")), o.code, "%s", o.out);
+        json_decref(all);
+    }
+    cr_expect_str_eq(run(s, "build/bin/caboose flash --frob -- --json").out, "", "it is a file");
+    cr_expect_str_eq(run(s, "build/bin/caboose flash --frob " HSI).out, "");
 }
 
 /* An array where a success would be one, else an object; the words are in it. */

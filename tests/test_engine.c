@@ -211,6 +211,58 @@ Test(engine, an_application_is_not_mistaken_for_a_bootloader)
     expect_in(engine.message, "runs its application");
 }
 
+/* It says dfuDNBUSY without a time, as ours does for others' sake, and is: what belongs to its pages' rest is
+ * not read from where it pointed before. */
+Test(engine, a_board_that_has_only_the_name_is_read_where_it_should_be)
+{
+    struct image contents;
+    mock_init_as(&mock, MOCK_NAMESAKE);
+    mock.poll_ms = 0;
+    for (uint32_t i = 0; i < MOCK_SIZE; i++)
+        mock.flash[i] = (uint8_t)(i / MOCK_PAGE);
+    strcpy(device.name, mock.name);
+    tear_down();
+    make_program(MOCK_BASE + 8 * MOCK_PAGE, 100);
+    cr_assert(plan_survey(&plan, &contents, &device, &image, &all, why) == 0, "%s", why);
+    engine_run(&engine, &device, &plan);
+    cr_expect(plan.habits && mock_run(&mock, &engine) == ENGINE_OK, "%s", engine.message);
+    cr_expect_eq(contents.segments[0].data[500], 8);
+    image_free(&contents);
+}
+
+/* --- one run after another ---------------------------------------------------------------------- */
+
+/* Transfers for an erase of the first page after a verification, that fails if it shall. */
+static uint32_t transfers_to_erase(
+    void (*begin)(struct engine *e, const struct device *d, const struct plan *p), bool fails)
+{
+    mock_init(&mock);
+    memcpy(mock.flash, image.segments[0].data, image.segments[0].size);
+    mock.flash[4000] ^= fails;
+    cr_assert(plan_verify(&plan, &device, &image, PLAN_ANY_ALT, why) == 0);
+    engine_run(&engine, &device, &plan);
+    cr_expect(mock_run(&mock, &engine) == (fails ? ENGINE_MISMATCH : ENGINE_OK));
+    plan_free(&plan);
+    uint32_t before = mock.transfers;
+    cr_assert(plan_erase(&plan, &device, PLAN_ANY_ALT, MOCK_BASE, MOCK_PAGE, why) == 0);
+    begin(&engine, &device, &plan);
+    cr_expect(mock_run(&mock, &engine) == ENGINE_OK, "%s", engine.message);
+    cr_expect(mock.erases[0] == 1 && !mock.violation, "%s", mock.violation);
+    plan_free(&plan);
+    return mock.transfers - before;
+}
+
+Test(engine, going_on_needs_no_second_look_at_a_device_that_was_left_idle)
+{
+    uint32_t whole = transfers_to_erase(engine_run, false);
+    cr_expect_eq(transfers_to_erase(engine_go_on, false), whole - 2, "SET_INTERFACE, GETSTATUS");
+}
+
+Test(engine, going_on_after_a_failure_begins_from_the_beginning)
+{
+    cr_expect_eq(transfers_to_erase(engine_go_on, true), transfers_to_erase(engine_run, true));
+}
+
 /* --- devices in the field ------------------------------------------------------------------------ */
 
 Test(engine, a_poll_timeout_of_zero_does_not_spin)
@@ -303,6 +355,66 @@ Test(engine, an_error_at_erase_is_told_and_nothing_is_written)
     expect_in(engine.message, "erase the sector at 0x08000400");
     expect_in(engine.message, "protected");
     cr_expect(mock.blocks == 0 && !mock.leaving);
+}
+
+/* --- the device's own words for it ---------------------------------------------------------------- */
+
+/* The message of a download whose erase fails; reason: iString's text, NULL: none. */
+static const char *refusal(const char *reason, int result)
+{
+    plan_free(&plan);
+    mock_init(&mock);
+    mock.reason = reason;
+    mock.reason_result = result;
+    mock.fail_write_at = MOCK_BASE;
+    mock.fail_status = DFU_ERR_VENDOR;
+    cr_expect(flash(&all) == ENGINE_REFUSED && engine.status == DFU_ERR_VENDOR);
+    cr_expect(mock.reasons == (reason != NULL), "asked %u times", mock.reasons);
+    cr_expect(!mock.leaving && !mock.violation);
+    return engine.message;
+}
+
+#define REFUSAL                                                                                    \
+    "the board refused to erase the sector at 0x08000000: errVENDOR (the memory is protected "     \
+    "against reading and writing)"
+
+Test(engine, what_the_device_says_of_its_error_is_told)
+{
+    cr_expect_str_eq(refusal("locked", 0), REFUSAL "; the device says: \"locked\"");
+}
+
+Test(engine, a_device_without_words_for_its_error_is_not_asked_for_any)
+{
+    cr_expect_str_eq(refusal(NULL, 0), REFUSAL);
+}
+
+Test(engine, words_that_do_not_come_change_nothing)
+{
+    static const int results[] = {
+        TRANSFER_STALL, TRANSFER_TIMEOUT, TRANSFER_GONE, TRANSFER_IO, TRANSFER_DENIED, 1, 2};
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++)
+        cr_expect_str_eq(refusal("locked", results[i]), REFUSAL, "%d", results[i]);
+    cr_expect_str_eq(refusal("", 0), REFUSAL);
+    cr_expect_str_eq(refusal("  ", 0), REFUSAL);
+}
+
+Test(engine, the_words_of_a_device_cannot_play_with_the_terminal)
+{
+    cr_expect_str_eq(refusal("\033[2J\n\r\x7F\x9B"
+                             "2J \xE9",
+                         0),
+        REFUSAL "; the device says: \"?[2J????2J \xC3\xA9\"");
+}
+
+Test(engine, long_words_are_cut_between_characters)
+{
+    char words[127] = "a";
+    memset(words + 1, 0xE9, 125); /* two bytes each in UTF-8 */
+    const char *end = strstr(refusal(words, 0), "says: \"a");
+    cr_assert(end);
+    size_t length = strlen(end);
+    cr_expect(length == strlen("says: \"\"") + 159, "%zu", length);
+    cr_expect_str_eq(end + length - 3, "\xC3\xA9\"");
 }
 
 Test(engine, memory_that_does_not_hold_is_noticed)
