@@ -10,6 +10,8 @@ enum { TIMEOUT_MS = 5000 }; /* as dfu-util */
 const char *bootloader_path = BOOTLOADER;
 struct board_config board_design;
 uint32_t app_base = FLASH;
+const char *const all_parts[ALL_PARTS] = {"stm32f103c4", "stm32f103c6", "stm32f103c8",
+    "stm32f103cb", "stm32f103rc", "stm32f103rd", "stm32f103re"};
 
 static void put16(uint8_t *to, unsigned value)
 {
@@ -17,18 +19,18 @@ static void put16(uint8_t *to, unsigned value)
     to[1] = (uint8_t)(value >> 8);
 }
 
-static void put32(uint8_t *to, uint32_t value)
+void put32(uint8_t *to, uint32_t value)
 {
     put16(to, value & 0xFFFF);
     put16(to + 2, value >> 16);
 }
 
-static uint32_t get32(const uint8_t *from)
+uint32_t get32(const uint8_t *from)
 {
     return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
 }
 
-static uint64_t random64(uint64_t *state) /* splitmix64 */
+uint64_t random64(uint64_t *state) /* splitmix64 */
 {
     uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
     z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -84,7 +86,7 @@ static const uint16_t program[] = {
     0xed0c, 0xe000, 0x0004, 0x05fa, 0x3000, 0x4000, 0x3f3f, 0x3f3f,
 };
 // clang-format on
-enum { PROGRAM_AT = 0x150, BKPT = 0xBE00 };
+enum { BKPT = 0xBE00 };
 
 struct app app_build(size_t size, uint64_t seed, unsigned kind)
 {
@@ -95,18 +97,18 @@ struct app app_build(size_t size, uint64_t seed, unsigned kind)
 
     for (size_t i = 0; i < size; i++)
         image.data[i] = (uint8_t)random64(&random);
-    for (unsigned i = 0; i < PROGRAM_AT; i += 4)
+    for (unsigned i = 0; i < APP_PROGRAM_AT; i += 4)
         put32(image.data + i, APP_ENTRY + (app_base - FLASH));
     put32(image.data, RAM + 0x5000);
     for (unsigned at = 0x1C; at <= 0x28; at += 4)
         put32(
             image.data + at, kind & IMAGE_FILLS_RESERVED_VECTORS ? (uint32_t)random64(&random) : 0);
     for (unsigned i = 0; i < sizeof program / 2; i++)
-        put16(image.data + PROGRAM_AT + 2 * i, program[i]);
+        put16(image.data + APP_PROGRAM_AT + 2 * i, program[i]);
     if (kind & IMAGE_BREAKS)
-        put16(image.data + PROGRAM_AT, BKPT);
+        put16(image.data + APP_PROGRAM_AT, BKPT);
     snprintf(image.tag, sizeof image.tag, "%04x", (unsigned)(random64(&random) & 0xFFFF));
-    memcpy(image.data + PROGRAM_AT + sizeof program - 4, image.tag, 4);
+    memcpy(image.data + APP_PROGRAM_AT + sizeof program - 4, image.tag, 4);
     return image;
 }
 
@@ -131,6 +133,16 @@ void app_free(struct app *image)
 {
     free(image->data);
     *image = (struct app){0};
+}
+
+struct piece random_piece(uint64_t *random, unsigned nth, size_t from, size_t to)
+{
+    struct piece p = {.size = 1 + (uint32_t)(random64(random) % XFER) / (nth % 3 ? 1 : 64)};
+
+    p.at = (uint32_t)(from + random64(random) % (to - from - p.size + 1));
+    for (unsigned i = 0; i < p.size; i++)
+        p.data[i] = (uint8_t)random64(random);
+    return p;
 }
 
 /* --- boards ------------------------------------------------------------------------------------- */
@@ -171,6 +183,12 @@ bool hears(struct board *b, const char *text, unsigned timeout_ms)
         if (board_run_for(b, BOARD_MS) != BOARD_DONE)
             return false;
     return strstr(said, text);
+}
+
+bool app_obeys(struct host *h, const struct app *app, char order)
+{
+    board_uart_send(h->board, 1, (uint8_t)order);
+    return hears(h->board, app->tag, 700);
 }
 
 struct board *new_board_timed(const char *part, uint64_t seed, enum board_timing timing)
@@ -233,8 +251,7 @@ struct host host_in_dfu(const char *part, const struct app *app, enum board_timi
     board_power(h.board, true);
     if (!hears(h.board, app->tag, 20))
         fprintf(stderr, "the first application does not run\n");
-    board_press_reset(h.board, 20 * BOARD_MS);
-    if (!host_enumerate(&h))
+    if (!press_reset(&h))
         fprintf(stderr, "the reset button does not lead to DFU\n");
     return h;
 }
@@ -244,6 +261,20 @@ void power_cycle(struct board *b)
     board_power(b, false);
     board_run_for(b, 10 * BOARD_MS);
     board_power(b, true);
+}
+
+bool press_reset(struct host *h)
+{
+    board_press_reset(h->board, RESET_HOLD);
+    return host_enumerate(h);
+}
+
+void request_in_ram(struct board *b, uint32_t image)
+{
+    uint8_t request[8] = "cabo";
+
+    put32(request + 4, image);
+    board_load(b, RAM, request, sizeof request);
 }
 
 int step_do(struct board *b, const struct step *s)
@@ -318,6 +349,19 @@ uint32_t app_room(const struct board *b)
     return board_flash_size(b) - taken_by_bootloader(b);
 }
 
+void journal_use(struct board *b, unsigned used)
+{
+    enum { RECORDS = 128, RECORD = 8 };
+    uint32_t journal = FLASH + app_room(b), at = journal;
+    uint8_t valid[RECORD], none[RECORDS * RECORD] = {0};
+
+    while (flash_word(b, at) == 0 && at < journal + sizeof none - RECORD)
+        at += RECORD;
+    board_peek(b, at, valid, RECORD);
+    board_load(b, journal, none, RECORD * used);
+    board_load(b, journal + RECORD * used, valid, RECORD);
+}
+
 bool flash_holds(const struct board *b, const struct app *image)
 {
     uint8_t *dump = flash_dump(b), *at = dump + (app_base - FLASH);
@@ -343,6 +387,14 @@ struct work work_since(const struct board *b, struct work before)
     struct work now = work_so_far(b);
 
     return (struct work){now.erases - before.erases, now.halfwords - before.halfwords};
+}
+
+uint64_t option_erases(const struct board *b)
+{
+    struct board_counts n;
+
+    board_counts(b, &n);
+    return n.option_erases;
 }
 
 /* --- DFU ---------------------------------------------------------------------------------------- */
@@ -380,6 +432,16 @@ int dfu_abort(struct host *h)
 int dfu_set_interface(struct host *h)
 {
     return host_control(h, 0x01, 11, 0, 0, NULL, 0);
+}
+
+void host_memory_string(struct host *h, char text[128])
+{
+    uint8_t string[255], iInterface = usb_descriptors(h->board)->config[9 + 8];
+    int n = host_control(h, 0x80, 6, 0x0300 | iInterface, 0x0409, string, sizeof string);
+
+    memset(text, 0, 128);
+    for (int c = 2; c + 1 < n; c += 2)
+        text[c / 2 - 1] = (char)string[c];
 }
 
 int dfu_dnload(struct host *h, uint16_t wBlockNum, const void *data, size_t size)
@@ -467,6 +529,16 @@ bool dfu_write(struct host *h, uint32_t addr, const void *data, size_t size)
     return dfu_set_address(h, addr) && dfu_download(h, DFUSE_FIRST_BLOCK, data, size);
 }
 
+bool dfu_write_all(struct host *h, uint32_t addr, const void *data, size_t size)
+{
+    const uint8_t *from = data;
+
+    for (size_t at = 0; at < size; at += XFER)
+        if (!dfu_write(h, addr + (uint32_t)at, from + at, size - at < XFER ? size - at : XFER))
+            return false;
+    return true;
+}
+
 bool dfu_to_idle(struct host *h)
 {
     h->last.result = dfu_abort(h);
@@ -510,14 +582,7 @@ static bool erase_range(struct host *h, uint32_t addr, size_t size)
 
 bool dfu_download_like_dfu_util(struct host *h, uint32_t addr, const void *data, size_t size)
 {
-    const uint8_t *from = data;
-
-    if (!erase_range(h, addr, size))
-        return false;
-    for (size_t at = 0; at < size; at += XFER)
-        if (!dfu_write(h, addr + (uint32_t)at, from + at, size - at < XFER ? size - at : XFER))
-            return false;
-    return dfu_to_idle(h);
+    return erase_range(h, addr, size) && dfu_write_all(h, addr, data, size) && dfu_to_idle(h);
 }
 
 bool dfu_download_counting(struct host *h, uint32_t addr, const void *data, size_t size)

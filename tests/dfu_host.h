@@ -21,16 +21,34 @@
 enum {
     FLASH = 0x08000000,
     RAM = 0x20000000,
+    SYSTEM_MEMORY = 0x1FFFF000,
     OPTION_BYTES = 0x1FFFF800,
     OPTION_BYTES_SIZE = 16,
+    OPTION_BYTES_END = OPTION_BYTES + OPTION_BYTES_SIZE,
+    OWN_RAM_END = RAM + 0x1800, /* below is the bootloader's own */
     PAGE = 1024,
     XFER = 1024, /* wTransferSize */
 };
-#define BOOTLOADER "build/firmware/bluepill-tail.bin"
+enum { /* why a reset: RCC_CSR, RM0008 §7.3.10 */
+    CAUSE_PIN = 1 << 26,
+    CAUSE_POWER = 1 << 27,
+    CAUSE_SOFTWARE = 1 << 28,
+    CAUSE_WATCHDOG = 1 << 29,
+};
+#define CAUSES 0xFC000000U
+enum { ALL_PARTS = 7 };
+extern const char *const all_parts[ALL_PARTS]; /* every size of flash, 16 to 512 KB */
+#define BOOTLOADER      "build/firmware/bluepill-tail.bin"
+#define FULL_BOOTLOADER "build/firmware/bluepill-full-tail.bin"
+#define HEAD_BOOTLOADER "build/firmware/bluepill-head.bin"
 extern const char *bootloader_path; /* what new_board() loads: BOOTLOADER, or what a program says */
 extern struct board_config board_design; /* what its boards are like: crystal, pull-up of D+ */
 /* Where applications begin: FLASH, or behind the bootloader if that is one of the head layout. */
 extern uint32_t app_base;
+
+void put32(uint8_t *to, uint32_t value); /* little endian */
+uint32_t get32(const uint8_t *from);
+uint64_t random64(uint64_t *state);
 
 /* --- applications ------------------------------------------------------------------------------- */
 
@@ -40,13 +58,14 @@ struct app {
     char tag[5]; /* what the program says on USART1 when it starts */
 };
 
-/* An application for app_base with noise behind it: the vector table, and at APP_ENTRY a program
+/* An application for app_base with noise behind it: the vector table, and at APP_PROGRAM_AT a program
  * that keeps r0, as it was at its first instruction, in RAM at APP_KEEPS_R0; says its tag on USART1;
  * then obeys bytes received there: 'R' resets the chip, 'W' waits for the watchdog to do so, 'T' and
  * '1' ask for the bootloader in BKP_DR10 and BKP_DR1, then reset. */
 enum {
     APP_SMALLEST = 0x220,
-    APP_ENTRY = FLASH + 0x151, /* its reset vector, if app_base is FLASH */
+    APP_PROGRAM_AT = 0x150,
+    APP_ENTRY = FLASH + APP_PROGRAM_AT + 1, /* its reset vector, if app_base is FLASH */
     APP_KEEPS_R0 = RAM + 0x400,
 };
 enum image_kind {
@@ -56,6 +75,14 @@ enum image_kind {
 struct app app_build(size_t size, uint64_t seed, unsigned kind);
 struct app app_load(const char *path); /* size 0: it cannot be read */
 void app_free(struct app *image);
+
+/* What a host that writes in pieces of any length at any address might write next, in [from, to) of the application:
+ * at most 1 KB, each third piece 16 bytes. */
+struct piece {
+    uint32_t at, size;
+    uint8_t data[XFER];
+};
+struct piece random_piece(uint64_t *random, unsigned nth, size_t from, size_t to);
 
 /* --- boards ------------------------------------------------------------------------------------- */
 
@@ -100,8 +127,16 @@ const char *heard(void);
 void forget(void);
 /* Runs the board until it says `text`, for at most so long; forgets what was said before. */
 bool hears(struct board *b, const char *text, unsigned timeout_ms);
+/* Sends the application an order (app_build()); true: it says its tag again, before long. */
+bool app_obeys(struct host *h, const struct app *app, char order);
 
 void power_cycle(struct board *b);
+/* Presses the reset button for RESET_HOLD; false: it does not lead to DFU. */
+bool press_reset(struct host *h);
+enum { RESET_HOLD = 20 * 1000000 }; /* ns */
+/* Leaves the word in RAM that asks for the bootloader at the next reset: "cabo", and an image in RAM that is
+ * to be started, or 0. */
+void request_in_ram(struct board *b, uint32_t image);
 bool host_enumerate(struct host *h); /* within a second or two; false: no DFU device */
 void host_sleep(struct host *h, uint64_t ns);
 
@@ -110,6 +145,8 @@ uint32_t flash_word(const struct board *b, uint32_t addr);
 uint32_t taken_by_bootloader(const struct board *b);
 uint32_t stub_at(const struct board *b); /* where the installed stub begins: its page is the last */
 uint32_t app_room(const struct board *b); /* bytes from app_base that may be an application's */
+/* The journal, without power, as after so many updates: its valid record behind `used` void ones. */
+void journal_use(struct board *b, unsigned used);
 /* Flash holds the image: at 0x08000000 but for the reset vector, which leads into the bootloader. */
 bool flash_holds(const struct board *b, const struct app *image);
 
@@ -118,6 +155,7 @@ struct work { /* flash operations */
 };
 struct work work_so_far(const struct board *b);
 struct work work_since(const struct board *b, struct work before);
+uint64_t option_erases(const struct board *b); /* so far */
 
 /* --- DFU: one request each; count of bytes or enum usb_result ------------------------------------ */
 
@@ -131,6 +169,8 @@ int dfu_clrstatus(struct host *h);
 int dfu_getstate(struct host *h); /* enum dfu_state, or enum usb_result */
 int dfu_abort(struct host *h);
 int dfu_set_interface(struct host *h);
+/* The name of the alternate setting: the memory map. "": there is none. */
+void host_memory_string(struct host *h, char text[128]);
 
 /* --- DfuSe: sequences. True: as a tool wants it; else h->last or a failed request says why -------- */
 
@@ -141,11 +181,13 @@ bool dfu_set_address(struct host *h, uint32_t addr);
 bool dfu_erase(struct host *h, uint32_t addr);
 bool dfu_mass_erase(struct host *h);
 bool dfu_write(struct host *h, uint32_t addr, const void *data, size_t size); /* one block */
+/* In blocks of wTransferSize, each with SET_ADDRESS and block 2; erases nothing. */
+bool dfu_write_all(struct host *h, uint32_t addr, const void *data, size_t size);
 bool dfu_to_idle(struct host *h); /* ABORT, GETSTATUS: dfuIDLE */
 
 /* What dfu-util does when it opens a device: SET_INTERFACE, GETSTATUS, until it is idle. */
 bool dfu_open(struct host *h);
-/* Each page erased, each chunk written with SET_ADDRESS and block 2, ABORT, GETSTATUS. */
+/* Each page erased, dfu_write_all(), ABORT, GETSTATUS. */
 bool dfu_download_like_dfu_util(struct host *h, uint32_t addr, const void *data, size_t size);
 /* Addressed once, then blocks 2, 3, 4 … of wTransferSize; ABORT, GETSTATUS. */
 bool dfu_download_counting(struct host *h, uint32_t addr, const void *data, size_t size);

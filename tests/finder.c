@@ -27,13 +27,7 @@ static const uint16_t finder[] = {
     0x2000, 0x4002, 0xe010, 0xe000,
 };
 // clang-format on
-enum { FINDER_AT = 0x220, PROGRAM_AT = 0x150, KEEPS = RAM + 0x440 };
-
-void put32(uint8_t *to, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        to[i] = (uint8_t)(value >> 8 * i);
-}
+enum { KEEPS = RAM + 0x440 };
 
 struct app finder_build(uint32_t base, uint32_t sp, size_t size, uint64_t seed)
 {
@@ -43,7 +37,7 @@ struct app finder_build(uint32_t base, uint32_t sp, size_t size, uint64_t seed)
         image.data[FINDER_AT + 2 * i] = (uint8_t)finder[i];
         image.data[FINDER_AT + 2 * i + 1] = (uint8_t)(finder[i] >> 8);
     }
-    for (unsigned at = 4; at < PROGRAM_AT; at += 4)
+    for (unsigned at = 4; at < APP_PROGRAM_AT; at += 4)
         if (at < 0x1C || at > 0x28) /* reserved: zero */
             put32(image.data + at, base + FINDER_AT + 1);
     put32(image.data, sp);

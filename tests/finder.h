@@ -5,7 +5,7 @@
 
 #include "dfu_host.h"
 
-enum { FINDER_SMALLEST = 0x280 };
+enum { FINDER_AT = 0x220, FINDER_SMALLEST = 0x280 }; /* its first instruction; its size */
 
 /* As app_build(), but linked for `base`, in flash or RAM, with this initial stack pointer. */
 struct app finder_build(uint32_t base, uint32_t sp, size_t size, uint64_t seed);
@@ -26,7 +26,5 @@ uint32_t finder_found(const struct board *b, enum finding what);
 
 /* NULL: the image at base was started as if from reset (RM0008 §7.3). Else what was not so. */
 const char *finder_complaint(const struct board *b, uint32_t base, uint32_t sp);
-
-void put32(uint8_t *to, uint32_t value); /* little endian */
 
 #endif

@@ -1,62 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AN3156 table 3, row by row: each command, on each memory, with each protection; then what the note
- * and the manuals say of a memory alone. On the image that has all of it.
+ * and the manuals say of a memory alone. On the image with a proper of 4 KB.
  *
  * Deviations that are ours and wanted: a write-protected page answers errWRITE (AN3156: no error);
  * Read Unprotect answers errVENDOR (it would erase this bootloader, too).
  */
+#include "bootloaders.h"
+#include "checks.h"
 #include "finder.h"
+#include "option_bytes.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FULL "build/firmware/bluepill-full-tail.bin"
 #define PART "stm32f103c8"
+
+static const struct bootloader *full;
 
 static void use_full(void)
 {
-    bootloader_path = FULL;
+    full = use_bootloader("bluepill-full-tail");
 }
 TestSuite(an3156, .init = use_full, .timeout = 120);
 
 enum {
-    OWN_RAM_END = RAM + 0x1800, /* below is the bootloader's own */
-    SYSTEM = 0x1FFFF000,
-    OPTIONS_END = OPTION_BYTES + 16,
     TARGET = FLASH + 0x1000, /* WRP0 bit 1 protects these 4 KB on every density (PM0075 table 9) */
     APP_SIZE = 8192,
     RAM_TARGET = RAM + 0x2000,
     PROTECTED_TEXT = 4, /* iString of errVENDOR */
 };
 
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
-}
-
-#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
-static void check_dfu_at(int line, bool did, const struct host *h)
-{
-    const struct board_complaint *c = board_complaint(h->board);
-
-    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
-        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
-        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
-}
-
 /* --- boards with protections -------------------------------------------------------------------- */
 
 enum protection { NONE, WRITE, READ, PROTECTIONS };
 static const char *const protection_names[] = {"none", "write", "read"};
-static const uint8_t option_bytes[PROTECTIONS][16] = {
-    {0xA5, 0x5A, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0},
-    {0xA5, 0x5A, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFD, 2, 0xFF, 0, 0xFF, 0, 0xFF, 0},
-    {0x00, 0xFF, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0},
+static const uint8_t protections[PROTECTIONS][OPTIONS] = {
+    OPTIONS_SHIPPED,
+    {RDP_OFF, 0xFF, 0xFF, 0xFF, 0xFD, 0xFF, 0xFF, 0xFF},
+    {RDP_ON,  0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF},
 };
 
 /* In DFU by the reset button, the application valid; without one if app is NULL. */
@@ -64,13 +48,11 @@ static struct host in_dfu(const char *part, const struct app *app, enum protecti
 {
     struct host h = app ? host_with_application(part, app) : host_on_new_board(part);
 
-    board_power(h.board, false);
-    cr_assert_eq(board_load(h.board, OPTION_BYTES, option_bytes[p], 16), 0);
-    board_power(h.board, true);
     if (app) {
-        cr_assert(hears(h.board, app->tag, 20), "%s", part);
-        board_press_reset(h.board, 20 * BOARD_MS);
+        dfu_with_options(&h, app, protections[p]);
+        return h;
     }
+    power_with_options(h.board, protections[p]);
     cr_assert(host_enumerate(&h), "%s", part);
     check_dfu(dfu_open(&h), &h);
     return h;
@@ -86,7 +68,7 @@ static void check_as_from_reset(const struct host *h, uint32_t base, uint32_t sp
 /* --- table 3 -------------------------------------------------------------------------------------- */
 
 enum memory { IN_FLASH, IN_RAM, IN_OPTIONS, IN_SYSTEM };
-static const uint32_t targets[] = {TARGET, RAM_TARGET, OPTION_BYTES, SYSTEM};
+static const uint32_t targets[] = {TARGET, RAM_TARGET, OPTION_BYTES, SYSTEM_MEMORY};
 static const char *const memory_names[] = {"flash", "RAM", "option bytes", "system memory"};
 enum command { UPLOAD, GET, DOWNLOAD, ERASE, MASS_ERASE, READ_UNPROTECT, POINT, LEAVE };
 static const char *const command_names[] = {"Read Memory", "Get", "Write Memory", "Erase",
@@ -293,7 +275,7 @@ static void check_row(
 
     board_load(h.board, RAM_TARGET, in_ram.data, in_ram.size);
     struct memories was = memories_of(h.board);
-    memcpy(block, option_bytes[NONE], 16);
+    option_bytes(block, protections[NONE]);
     for (unsigned i = 16; i < sizeof block; i++)
         block[i] = (uint8_t)(i * 7 + i / 256);
     give(&h, r, data, &got);
@@ -402,8 +384,7 @@ Test(an3156, read_protection_lets_no_download_begin)
         dfu_clrstatus(&h);
     }
     finish(&h);
-    uint8_t *now = flash_dump(h.board);
-    cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0);
+    check_flash(h.board, was);
     check_dfu(dfu_leave(&h, 2), &h);
     cr_expect(hears(h.board, app.tag, 1000));
     check_board(h.board);
@@ -417,19 +398,12 @@ Test(an3156, read_protection_leave_that_names_another_image_changes_nothing)
     struct host h = in_dfu(PART, &app, NONE);
 
     check_dfu(dfu_download_like_dfu_util(&h, FLASH + 0x5000, other.data, other.size), &h);
-    board_power(h.board, false);
-    board_load(h.board, OPTION_BYTES, option_bytes[READ], 16);
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
-    board_press_reset(h.board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(&h));
-    check_dfu(dfu_open(&h), &h);
+    dfu_with_options(&h, &app, protections[READ]);
     uint8_t *was = flash_dump(h.board);
     check_dfu(dfu_set_address(&h, FLASH + 0x5000), &h);
     dfu_leave(&h, 0);
     host_sleep(&h, BOARD_S);
-    uint8_t *now = flash_dump(h.board);
-    cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0, "flash was changed");
+    check_flash(h.board, was);
     power_cycle(h.board);
     cr_expect(hears(h.board, app.tag, 20), "'%s'", heard());
     check_board(h.board);
@@ -439,20 +413,25 @@ Test(an3156, read_protection_leave_that_names_another_image_changes_nothing)
 
 enum { OPTION_RESET_MS = 400 }; /* "about 300" */
 
-/* Data0, Data1, WRP1 and USER of the board are others than these: */
-static const uint8_t new_options[16] = {0xA5, 0, 0xFE | 1, 0, 0x12, 0, 0x34, 0, 0xFD, 0, 0xFF, 0,
-    0x7F, 0, 0xFF, 0}; /* no complements */
+/* Data0, Data1, WRP0 and WRP2 of a board as it is shipped are others than these. */
+static const uint8_t new_options[OPTIONS] = {RDP_OFF, 0xFF, 0x12, 0x34, 0xFD, 0xFF, 0x7F, 0xFF};
 
-static void check_options(const struct board *b, const uint8_t wanted[16], const char *what)
+static bool write_options(struct host *h, const uint8_t options[OPTIONS])
 {
-    uint8_t now[16];
+    uint8_t bytes[OPTION_BYTES_SIZE];
 
-    board_peek(b, OPTION_BYTES, now, sizeof now);
-    for (unsigned i = 0; i < 16; i += 2) {
-        cr_expect_eq(now[i], wanted[i], "%s: option byte %u is %02x", what, i / 2, now[i]);
-        cr_expect_eq(
-            now[i + 1], (uint8_t)~wanted[i], "%s: complement %u is %02x", what, i / 2, now[i + 1]);
-    }
+    option_bytes(bytes, options);
+    return dfu_write(h, OPTION_BYTES, bytes, sizeof bytes);
+}
+
+/* Without the question after it. */
+static int begin_options(struct host *h, const uint8_t options[OPTIONS])
+{
+    uint8_t bytes[OPTION_BYTES_SIZE];
+
+    option_bytes(bytes, options);
+    cr_assert(dfu_set_address(h, OPTION_BYTES));
+    return dfu_dnload(h, DFUSE_FIRST_BLOCK, bytes, sizeof bytes);
 }
 
 Test(an3156, option_bytes_are_written_and_take_effect_by_a_reset)
@@ -466,13 +445,12 @@ Test(an3156, option_bytes_are_written_and_take_effect_by_a_reset)
         struct board_counts before, after;
 
         board_counts(h.board, &before);
-        cr_assert(dfu_set_address(&h, OPTION_BYTES));
-        h.last.result = dfu_dnload(&h, 2, new_options, 16);
+        cr_assert_geq(begin_options(&h, new_options), 0);
         dfu_getstatus(&h);
         cr_expect(h.last.status == OK && h.last.state == DFU_DNBUSY, "status %u, state %u",
             h.last.status, h.last.state);
         uint64_t written = board_now(h.board);
-        check_options(h.board, new_options, "written");
+        check_options(h.board, new_options);
         board_counts(h.board, &after);
         cr_expect_eq(after.option_erases - before.option_erases, 1);
         cr_expect_eq(after.resets, before.resets, "no time to tell the host");
@@ -487,11 +465,9 @@ Test(an3156, option_bytes_are_written_and_take_effect_by_a_reset)
         cr_expect(ms >= 100 && ms <= OPTION_RESET_MS, "%llu ms", (unsigned long long)ms);
         board_run_for(h.board, 20 * BOARD_MS);
         cr_expect(strstr(heard(), app.tag), "the application does not run: '%s'", heard());
-        uint8_t *now = flash_dump(h.board);
-        cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0, "flash was changed");
+        check_flash(h.board, was);
 
-        board_press_reset(h.board, 20 * BOARD_MS);
-        cr_assert(host_enumerate(&h));
+        check_dfu(press_reset(&h), &h);
         check_dfu(dfu_open(&h), &h);
         check_dfu(dfu_read(&h, OPTION_BYTES, back, 16, 16), &h);
         cr_expect_eq(back[4], 0x12);
@@ -511,11 +487,10 @@ Test(an3156, option_bytes_take_effect_by_a_reset_without_an_application_too)
     struct board_counts before, after;
 
     board_counts(h.board, &before);
-    cr_assert(dfu_set_address(&h, OPTION_BYTES));
-    dfu_dnload(&h, 2, new_options, 16);
+    cr_assert_geq(begin_options(&h, new_options), 0);
     dfu_getstatus(&h);
     host_sleep(&h, 500 * BOARD_MS);
-    check_options(h.board, new_options, "written");
+    check_options(h.board, new_options);
     board_counts(h.board, &after);
     cr_expect_eq(after.resets - before.resets, 1, "no reset");
     cr_assert(host_enumerate(&h));
@@ -530,23 +505,22 @@ Test(an3156, hardware_watchdog_that_option_bytes_start_is_fed)
 {
     struct app app = app_build(APP_SIZE, 1, 0), next = app_build(8192, 2, 0);
     struct host h = in_dfu(PART, &app, NONE);
-    uint8_t options[16];
+    uint8_t options[OPTIONS];
     struct board_counts before, after;
 
-    memcpy(options, new_options, 16);
-    options[2] = 0xFE;
-    options[8] = 0xFF;
-    dfu_write(&h, OPTION_BYTES, options, 16);
+    memcpy(options, new_options, sizeof options);
+    options[USER] = 0xFE;
+    options[WRP0] = 0xFF;
+    write_options(&h, options);
     cr_expect(hears(h.board, app.tag, OPTION_RESET_MS), "the application does not run");
-    board_press_reset(h.board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(&h));
+    check_dfu(press_reset(&h), &h);
     board_counts(h.board, &before);
     host_sleep(&h, 2 * BOARD_S);
     check_dfu(flash_application(&h, &next), &h);
     check_dfu(dfu_mass_erase(&h) && dfu_to_idle(&h), &h);
     host_sleep(&h, 2 * BOARD_S);
     check_dfu(flash_application(&h, &next), &h);
-    check_dfu(dfu_write(&h, OPTION_BYTES, option_bytes[NONE], 16), &h);
+    check_dfu(write_options(&h, protections[NONE]), &h);
     board_counts(h.board, &after);
     cr_expect_eq(after.watchdog_resets, before.watchdog_resets);
     check_board(h.board);
@@ -555,25 +529,18 @@ Test(an3156, hardware_watchdog_that_option_bytes_start_is_fed)
 /* Everything is write-protected, the journal too: nothing changes, and nothing is lost. */
 Test(an3156, write_protection_of_all_pages_keeps_the_application)
 {
-    static const uint8_t all[16] = {
-        0xA5, 0x5A, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF};
+    static const uint8_t all[OPTIONS] = {RDP_OFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0};
     struct app app = app_build(APP_SIZE, 1, 0), next = app_build(4096, 2, 0);
     struct host h = in_dfu(PART, &app, NONE);
     uint8_t *was = flash_dump(h.board);
 
-    board_power(h.board, false);
-    board_load(h.board, OPTION_BYTES, all, 16);
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
-    board_press_reset(h.board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(&h));
+    dfu_with_options(&h, &app, all);
     for (unsigned i = 0; i < 2; i++) {
         cr_expect_not(flash_application(&h, &next));
         cr_expect_eq(h.last.status, DFU_ERR_WRITE, "status %u", h.last.status);
         dfu_clrstatus(&h);
     }
-    uint8_t *now = flash_dump(h.board);
-    cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0, "flash was changed");
+    check_flash(h.board, was);
     check_dfu(dfu_open(&h), &h);
     cr_expect(
         dfu_leave(&h, 2), "Leave: status %u, although the application is whole", h.last.status);
@@ -593,7 +560,7 @@ Test(an3156, option_bytes_written_before_a_download_is_finished_take_effect_too)
     for (uint32_t at = 0; at < 3 * PAGE; at += PAGE)
         check_dfu(dfu_erase(&h, FLASH + at) && dfu_write(&h, FLASH + at, next.data + at, PAGE), &h);
     board_counts(h.board, &before);
-    check_dfu(dfu_write(&h, OPTION_BYTES, new_options, 16), &h);
+    check_dfu(write_options(&h, new_options), &h);
     host_sleep(&h, 500 * BOARD_MS);
     board_counts(h.board, &after);
     cr_expect_eq(after.resets - before.resets, 1, "no reset");
@@ -609,14 +576,14 @@ Test(an3156, option_bytes_can_be_written_again_and_again)
     struct host h = in_dfu(PART, &app, NONE);
 
     for (unsigned i = 0; i < 6; i++) {
-        uint8_t options[16] = {0xA5, 0, 0xFF, 0, (uint8_t)i, 0, (uint8_t)(7 * i), 0, 0xFF, 0, 0xFF,
-            0, 0xFF, 0, 0xFF, 0};
-        check_dfu(dfu_write(&h, OPTION_BYTES, options, 16), &h);
-        check_options(h.board, options, "again");
+        uint8_t options[OPTIONS] = OPTIONS_SHIPPED;
+        options[DATA0] = (uint8_t)i;
+        options[DATA1] = (uint8_t)(7 * i);
+        check_dfu(write_options(&h, options), &h);
+        check_options(h.board, options);
         if (i & 1) { /* without waiting for its reset first */
             cr_expect(hears(h.board, app.tag, OPTION_RESET_MS), "round %u", i);
-            board_press_reset(h.board, 20 * BOARD_MS);
-            cr_assert(host_enumerate(&h));
+            check_dfu(press_reset(&h), &h);
             check_dfu(dfu_open(&h), &h);
         }
         check_board(h.board);
@@ -627,13 +594,11 @@ Test(an3156, read_protection_can_be_set_and_then_holds)
 {
     struct app app = app_build(APP_SIZE, 1, 0);
     struct host h = in_dfu(PART, &app, NONE);
-    uint8_t options[16] = {0x00, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0},
-            data[64];
+    uint8_t data[64];
 
-    dfu_write(&h, OPTION_BYTES, options, 16);
+    write_options(&h, protections[READ]);
     cr_expect(hears(h.board, app.tag, OPTION_RESET_MS), "the application does not run");
-    board_press_reset(h.board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(&h));
+    check_dfu(press_reset(&h), &h);
     check_dfu(dfu_open(&h), &h);
     cr_expect_eq(dfu_upload_block(&h, 2, data, sizeof data), USB_STALL);
     dfu_getstatus(&h);
@@ -670,8 +635,10 @@ Test(an3156, option_bytes_are_written_by_16_bytes_at_their_start_only)
         struct host h = {.board = board_copy(base.board)};
         board_counts(h.board, &before);
         cr_assert(dfu_set_address(&h, wrong[i].pointer), "%08x", wrong[i].pointer);
-        if (wrong[i].wBlockNum == 3) { /* the stride is the block's size then */
-            dfu_download(&h, 2, new_options, wrong[i].size);
+        if (wrong[i].wBlockNum == 3) { /* the stride is the block's size then: 16 */
+            uint8_t bytes[OPTION_BYTES_SIZE];
+            option_bytes(bytes, new_options);
+            dfu_download(&h, 2, bytes, sizeof bytes);
             if (wrong[i].pointer == OPTION_BYTES)
                 continue; /* that was right */
             dfu_clrstatus(&h);
@@ -684,7 +651,7 @@ Test(an3156, option_bytes_are_written_by_16_bytes_at_their_start_only)
         cr_expect_eq(after.option_erases, before.option_erases,
             "%u bytes at %08x, block %u: written", wrong[i].size, wrong[i].pointer,
             wrong[i].wBlockNum);
-        check_options(h.board, option_bytes[NONE], "refused");
+        check_options(h.board, protections[NONE]);
         check_board(h.board);
         board_free(h.board);
     }
@@ -701,8 +668,7 @@ Test(an3156, power_cut_while_option_bytes_are_written_leaves_the_application_and
     uint64_t opened = 0, closed = 0;
     struct board_counts n0, n1;
 
-    cr_assert(dfu_set_address(&base, OPTION_BYTES));
-    cr_assert_geq(dfu_dnload(&base, 2, new_options, 16), 0);
+    cr_assert_geq(begin_options(&base, new_options), 0);
     struct host whole = {.board = board_copy(base.board)};
     board_counts(whole.board, &n0);
     dfu_getstatus(&whole);
@@ -736,7 +702,7 @@ Test(an3156, power_cut_while_option_bytes_are_written_leaves_the_application_and
                 cr_expect(memcmp(flash, was, board_flash_size(h.board)) == 0, "operation %llu",
                     (unsigned long long)nth);
                 free(flash);
-                board_press_reset(h.board, 20 * BOARD_MS);
+                board_press_reset(h.board, RESET_HOLD);
                 cr_expect(host_enumerate(&h), "operation %llu, %s: no DFU; RDP %02x %02x",
                     (unsigned long long)nth, torn_name((enum board_torn)torn), now[0], now[1]);
                 check_dfu(dfu_open(&h), &h);
@@ -749,8 +715,8 @@ Test(an3156, power_cut_while_option_bytes_are_written_leaves_the_application_and
                     cr_expect_eq(h.last.status, VENDOR);
                 } else if (nth == operations || torn == BOARD_TORN_MARGINAL) {
                     check_dfu(dfu_write(&h, FLASH + 0x3000, block, XFER), &h);
-                    check_dfu(dfu_write(&h, OPTION_BYTES, new_options, 16), &h);
-                    check_options(h.board, new_options, "the second time");
+                    check_dfu(write_options(&h, new_options), &h);
+                    check_options(h.board, new_options);
                 }
                 check_board(h.board);
                 board_free(h.board);
@@ -860,11 +826,11 @@ Test(an3156, set_address_outside_all_memories_is_errTARGET)
         struct host h = in_dfu(parts[p], &app, NONE);
         uint32_t end = FLASH + board_flash_size(h.board);
         const uint32_t none[] = {0, 4, FLASH - 1, FLASH - 4, end, end + 4, 0x0FFFFFFF, 0x10000000,
-            SYSTEM - 1, SYSTEM - 4, 0x1FFFE000, OPTIONS_END, OPTIONS_END + 4, 0x1FFFFFFF,
-            0x40000000, 0x40022000, 0x60000000, 0xE000ED00, 0xE0042000, 0x80000000, 0xFFFFFFFF,
-            0xFFFFFFFC};
-        const uint32_t good[] = {FLASH, FLASH + 1, end - 1, SYSTEM, OPTION_BYTES - 1, OPTION_BYTES,
-            OPTIONS_END - 1, OWN_RAM_END, RAM + board_ram_size(h.board) - 1};
+            SYSTEM_MEMORY - 1, SYSTEM_MEMORY - 4, 0x1FFFE000, OPTION_BYTES_END,
+            OPTION_BYTES_END + 4, 0x1FFFFFFF, 0x40000000, 0x40022000, 0x60000000, 0xE000ED00,
+            0xE0042000, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFC};
+        const uint32_t good[] = {FLASH, FLASH + 1, end - 1, SYSTEM_MEMORY, OPTION_BYTES - 1,
+            OPTION_BYTES, OPTION_BYTES_END - 1, OWN_RAM_END, RAM + board_ram_size(h.board) - 1};
         for (unsigned i = 0; i < sizeof none / sizeof *none; i++) {
             bool pointed = dfu_set_address(&h, none[i]);
             cr_expect(!pointed && h.last.status == TARGET_ERROR && h.last.state == DFU_ERROR,
@@ -885,7 +851,7 @@ Test(an3156, reading_ends_with_the_memory)
         struct app app = app_build(APP_SIZE, 1, 0);
         struct host h = in_dfu(parts[p], &app, NONE);
         const uint32_t ends[] = {
-            FLASH + board_flash_size(h.board), OPTIONS_END, RAM + board_ram_size(h.board)};
+            FLASH + board_flash_size(h.board), OPTION_BYTES_END, RAM + board_ram_size(h.board)};
         uint8_t data[XFER], now[XFER];
         const unsigned before[] = {1, 2, 3, 16, 63, 64, 65, 100, 1000, 1023};
         for (unsigned e = 0; e < 3; e++)
@@ -914,14 +880,6 @@ Test(an3156, reading_ends_with_the_memory)
 
 /* --- leave ------------------------------------------------------------------------------------------ */
 
-static void downloads_to_ram(struct host *h, uint32_t base, const struct app *image)
-{
-    for (uint32_t at = 0; at < image->size; at += XFER)
-        check_dfu(dfu_write(h, base + at, image->data + at,
-                      image->size - at < XFER ? image->size - at : XFER),
-            h);
-}
-
 Test(an3156, image_in_ram_is_downloaded_and_started)
 {
     const char *parts[] = {"stm32f103c6", "stm32f103c8", "stm32f103rc", "stm32f103re"};
@@ -933,7 +891,7 @@ Test(an3156, image_in_ram_is_downloaded_and_started)
             struct host h = in_dfu(parts[p], with ? &app : NULL, NONE);
             uint32_t sp = RAM + board_ram_size(h.board);
             struct app image = finder_build(base, sp, 0, 9);
-            downloads_to_ram(&h, base, &image);
+            check_dfu(dfu_write_all(&h, base, image.data, image.size), &h);
             check_dfu(dfu_set_address(&h, base), &h);
             check_dfu(dfu_leave(&h, 0), &h);
             cr_expect(hears(h.board, image.tag, 1000), "%s, %s application: '%s', pc %08x",
@@ -948,26 +906,33 @@ Test(an3156, image_in_ram_is_downloaded_and_started)
         }
 }
 
-/* The note: "the address pointer can also be set through the last Write Memory". */
-Test(an3156, image_in_ram_of_one_block_is_started_by_leave_alone)
+/* In DFU, which is left for an image of one block that was just downloaded to RAM. The note: "the address pointer
+ * can also be set through the last Write Memory". */
+static struct host left_for_ram(struct app *image)
 {
-    struct app app = app_build(APP_SIZE, 1, 0),
-               image = finder_build(RAM_TARGET, RAM + 0x5000, 0, 9);
+    struct app app = app_build(APP_SIZE, 1, 0);
     struct host h = in_dfu(PART, &app, NONE);
 
-    downloads_to_ram(&h, RAM_TARGET, &image);
+    *image = finder_build(RAM_TARGET, RAM + 0x5000, 0, 9);
+    cr_assert_leq(image->size, XFER);
+    check_dfu(dfu_write_all(&h, RAM_TARGET, image->data, image->size), &h);
     check_dfu(dfu_leave(&h, 0), &h);
+    return h;
+}
+
+Test(an3156, image_in_ram_of_one_block_is_started_by_leave_alone)
+{
+    struct app image;
+    struct host h = left_for_ram(&image);
+
     cr_expect(hears(h.board, image.tag, 1000), "'%s'", heard());
 }
 
 Test(an3156, image_in_ram_is_started_after_detach_too)
 {
-    struct app app = app_build(APP_SIZE, 1, 0),
-               image = finder_build(RAM_TARGET, RAM + 0x5000, 0, 9);
-    struct host h = in_dfu(PART, &app, NONE);
+    struct app image;
+    struct host h = left_for_ram(&image);
 
-    downloads_to_ram(&h, RAM_TARGET, &image);
-    check_dfu(dfu_leave(&h, 0), &h);
     dfu_detach(&h);
     usb_reset_device(h.board);
     cr_expect(hears(h.board, image.tag, 1000), "'%s'", heard());
@@ -1004,17 +969,17 @@ Test(an3156, leave_with_a_pointer_at_nonsense_starts_the_application)
         const char *what;
         uint32_t sp, reset;
     } images[] = {
-        {"SP in flash",           FLASH,         RAM_TARGET + 0x221    },
-        {"SP blank",              0xFFFFFFFF,    RAM_TARGET + 0x221    },
-        {"SP odd",                end - 3,       RAM_TARGET + 0x221    },
-        {"even reset vector",     end,           RAM_TARGET + 0x220    },
-        {"reset vector 0",        end,           0                     },
-        {"reset before it",       end,           RAM_TARGET - 0x400 + 1},
-        {"reset in flash",        end,           FLASH + 0x151         },
-        {"reset behind RAM",      end,           end + 1               },
-        {"reset in a peripheral", end,           0x40022001            },
-        {"reset blank",           end,           0xFFFFFFFF            },
-        {"SP behind RAM",         RAM + 0x10000, RAM_TARGET + 0x221    },
+        {"SP in flash",           FLASH,         RAM_TARGET + FINDER_AT + 1},
+        {"SP blank",              0xFFFFFFFF,    RAM_TARGET + FINDER_AT + 1},
+        {"SP odd",                end - 3,       RAM_TARGET + FINDER_AT + 1},
+        {"even reset vector",     end,           RAM_TARGET + FINDER_AT    },
+        {"reset vector 0",        end,           0                         },
+        {"reset before it",       end,           RAM_TARGET - 0x400 + 1    },
+        {"reset in flash",        end,           APP_ENTRY                 },
+        {"reset behind RAM",      end,           end + 1                   },
+        {"reset in a peripheral", end,           0x40022001                },
+        {"reset blank",           end,           0xFFFFFFFF                },
+        {"SP behind RAM",         RAM + 0x10000, RAM_TARGET + FINDER_AT + 1},
     };
 
     for (unsigned i = 0; i < sizeof images / sizeof *images; i++) {
@@ -1028,8 +993,9 @@ Test(an3156, leave_with_a_pointer_at_nonsense_starts_the_application)
     board_load(h.board, RAM_TARGET, image.data, image.size);
     const uint32_t pointers[] = {OWN_RAM_END, end - 1, end - 2, end - 3, end - 4, end - 8,
         end - 512, RAM_TARGET + 4, FLASH + 1, FLASH + 4, FLASH + 0x200, FLASH + 0x300,
-        FLASH + 0x1000, FLASH + 0xFFFC, FLASH + 0xFFFF, FLASH + 0xE800, FLASH + 0xFC00, SYSTEM,
-        SYSTEM + 0x7F0, OPTION_BYTES - 4, OPTION_BYTES, OPTIONS_END - 1, OPTIONS_END - 4};
+        FLASH + 0x1000, FLASH + 0xFFFC, FLASH + 0xFFFF, FLASH + 0xE800, FLASH + 0xFC00,
+        SYSTEM_MEMORY, SYSTEM_MEMORY + 0x7F0, OPTION_BYTES - 4, OPTION_BYTES, OPTION_BYTES_END - 1,
+        OPTION_BYTES_END - 4};
     for (unsigned i = 0; i < sizeof pointers / sizeof *pointers; i++)
         ends_in_the_application(&h, &app, pointers[i], "pointer");
 }
@@ -1038,8 +1004,8 @@ Test(an3156, leave_with_a_pointer_at_nonsense_starts_the_application)
 Test(an3156, leave_with_a_pointer_at_nonsense_and_no_application_stays)
 {
     struct host base = in_dfu(PART, NULL, NONE);
-    const uint32_t pointers[] = {RAM + 0x5000 - 4, RAM + 0x5000 - 1, OWN_RAM_END, SYSTEM,
-        OPTION_BYTES, OPTIONS_END - 4, FLASH + 0xFFFC, FLASH + 0x200};
+    const uint32_t pointers[] = {RAM + 0x5000 - 4, RAM + 0x5000 - 1, OWN_RAM_END, SYSTEM_MEMORY,
+        OPTION_BYTES, OPTION_BYTES_END - 4, FLASH + 0xFFFC, FLASH + 0x200};
 
     for (unsigned i = 0; i < sizeof pointers / sizeof *pointers; i++) {
         struct host h = {.board = board_copy(base.board)};
@@ -1055,17 +1021,12 @@ Test(an3156, leave_with_a_pointer_at_nonsense_and_no_application_stays)
 
 /* --- entry ------------------------------------------------------------------------------------------ */
 
-static const uint8_t request_word[8] = {0x63, 0x61, 0x62, 0x6F}; /* 0x6F626163, 0 */
-
 static void check_request_in_ram(const char *part)
 {
     struct app app = app_build(5000, 1, 0);
-    struct host h = host_with_application(part, &app);
+    struct host h = running(part, &app);
 
-    usb_plug(h.board);
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
-    board_load(h.board, RAM, request_word, sizeof request_word);
+    request_in_ram(h.board, 0);
     board_uart_send(h.board, 1, 'R');
     cr_expect_not(hears(h.board, app.tag, 50), "%s: the request was not heard", part);
     cr_assert(host_enumerate(&h), "%s", part);
@@ -1090,22 +1051,16 @@ Test(an3156, request_word_in_ram_with_an_image_that_is_none_is_forgotten_by_the_
     const uint32_t images[] = {
         1, RAM, RAM + 0x1000, RAM + 0x5000, RAM + 0x4FFC, RAM + 0x3000, FLASH, 0xFFFFFFFF};
     struct app app = app_build(5000, 1, 0);
-    struct host base = host_with_application(PART, &app);
+    struct host base = running(PART, &app);
 
-    usb_plug(base.board);
-    board_power(base.board, true);
-    cr_assert(hears(base.board, app.tag, 20));
     for (unsigned i = 0; i < sizeof images / sizeof *images; i++) {
         struct host h = {.board = board_copy(base.board)};
-        uint8_t words[8];
-        memcpy(words, request_word, 8);
-        put32(words + 4, images[i]);
-        board_load(h.board, RAM, words, sizeof words);
+        request_in_ram(h.board, images[i]);
         board_uart_send(h.board, 1, 'R');
         if (!hears(h.board, app.tag, 50) && !host_enumerate(&h))
             printf(
                 "a request with an image at %08x hangs: pc %08x\n", images[i], board_pc(h.board));
-        board_press_reset(h.board, 20 * BOARD_MS);
+        board_press_reset(h.board, RESET_HOLD);
         cr_expect(host_enumerate(&h), "%08x: no DFU; pc %08x", images[i], board_pc(h.board));
         board_free(h.board);
     }
@@ -1123,11 +1078,11 @@ Test(an3156, stub_leads_to_version_and_layout)
         uint32_t stub = stub_at(h.board);
         char text[12] = "", layout[5] = "";
         cr_assert_eq(
-            board_peek(h.board, stub + flash_word(h.board, stub + 0x14), text, sizeof text), 0,
-            "%s: word 5 is %08x", parts[i], flash_word(h.board, stub + 0x14));
+            board_peek(h.board, stub + flash_word(h.board, stub + TEXT_AT), text, sizeof text), 0,
+            "%s: word 5 is %08x", parts[i], flash_word(h.board, stub + TEXT_AT));
         cr_expect_str_eq(text, "caboose 1.0", "%s", parts[i]);
-        board_peek(h.board, stub + 0x18, layout, 4);
-        cr_expect_str_eq(layout, "t4", "%s", parts[i]);
+        board_peek(h.board, stub + LAYOUT_AT, layout, 4);
+        cr_expect_str_eq(layout, full->layout, "%s", parts[i]);
         cr_expect_str_eq(
             usb_descriptors(h.board)->product, text, "%s: the product string is another", parts[i]);
         board_free(h.board);

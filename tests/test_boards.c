@@ -3,102 +3,29 @@
  * Each image of boot/boards/ on a board that is as it says: its crystal, its way of attaching to USB,
  * its ways into DFU and no other; and on every size of flash.
  */
-#include "dfu_host.h"
+#include "as_reset.h"
+#include "checks.h"
+#include "option_bytes.h"
 #include "sim/board_state.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 TestSuite(boards, .timeout = 120);
 
-enum { HOLD = 20 * 1000000 }; /* ns */
-
-static const struct design {
-    const char *name;
-    uint32_t hse_hz;
-    char pull_up_port;
-    unsigned pull_up_pin;
-    unsigned presses; /* of the reset button, in quick succession, that lead into DFU; 0: none do */
-    char button_port; /* the pin that does when it is high at reset; 0: none */
-    unsigned button_pin;
-    unsigned resets; /* in a row without the application's word */
-    bool dr1;        /* a request in BKP_DR1 */
-    unsigned kb;     /* of the image */
-} designs[] = {
-    {"bluepill",      8000000,          0,   0, 1, 0,   0, 0, true,  4},
-    {"bluepill-full", 8000000,          0,   0, 1, 0,   0, 0, true,  5},
-    {"maple-mini",    8000000,          'B', 9, 0, 'B', 8, 0, true,  4},
-    {"f103-12mhz",    12000000,         0,   0, 1, 0,   0, 0, true,  5},
-    {"f103-16mhz",    16000000,         0,   0, 1, 0,   0, 5, false, 5},
-    {"f103-hsi",      BOARD_NO_CRYSTAL, 0,   0, 2, 0,   0, 0, false, 4},
-};
-
-static const struct design *design(const char *name)
-{
-    static char path[80];
-    const struct design *d = designs;
-
-    while (strcmp(d->name, name) != 0)
-        d++;
-    snprintf(path, sizeof path, "build/firmware/%s-tail.bin", name);
-    bootloader_path = path;
-    board_design = (struct board_config){.hse_hz = d->hse_hz,
-        .usb_on_hsi = d->hse_hz == BOARD_NO_CRYSTAL,
-        .pull_up_port = d->pull_up_port,
-        .pull_up_pin = d->pull_up_pin};
-    return d;
-}
+#define PART "stm32f103cb"
 
 /* A promise that every board keeps; each in a process of its own. */
 #define ON_EACH_BOARD(promise)                                                                     \
-    static void promise(const struct design *d);                                                   \
-    Test(boards, bluepill_##promise)                                                               \
-    {                                                                                              \
-        promise(design("bluepill"));                                                               \
-    }                                                                                              \
-    Test(boards, bluepill_full_##promise)                                                          \
-    {                                                                                              \
-        promise(design("bluepill-full"));                                                          \
-    }                                                                                              \
-    Test(boards, maple_mini_##promise)                                                             \
-    {                                                                                              \
-        promise(design("maple-mini"));                                                             \
-    }                                                                                              \
-    Test(boards, f103_12mhz_##promise)                                                             \
-    {                                                                                              \
-        promise(design("f103-12mhz"));                                                             \
-    }                                                                                              \
-    Test(boards, f103_16mhz_##promise)                                                             \
-    {                                                                                              \
-        promise(design("f103-16mhz"));                                                             \
-    }                                                                                              \
-    Test(boards, f103_hsi_##promise)                                                               \
-    {                                                                                              \
-        promise(design("f103-hsi"));                                                               \
-    }                                                                                              \
-    static void promise(const struct design *d)
-
-#define PART "stm32f103cb"
-
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
-}
-
-/* Powered, running its application, the cable plugged. */
-static struct host running(const char *part, const struct app *app)
-{
-    struct host h = host_with_application(part, app);
-
-    board_power(h.board, true);
-    cr_assert(
-        hears(h.board, app->tag, 20), "the application does not run: pc %08x", board_pc(h.board));
-    return h;
-}
+    static void promise(const struct bootloader *d);                                               \
+    PROMISE(boards, bluepill, "bluepill-tail", promise)                                            \
+    PROMISE(boards, bluepill_full, "bluepill-full-tail", promise)                                  \
+    PROMISE(boards, maple_mini, "maple-mini-tail", promise)                                        \
+    PROMISE(boards, f103_12mhz, "f103-12mhz-tail", promise)                                        \
+    PROMISE(boards, f103_16mhz, "f103-16mhz-tail", promise)                                        \
+    PROMISE(boards, f103_hsi, "f103-hsi-tail", promise)                                            \
+    static void promise(const struct bootloader *d)
 
 static bool starts_application(struct host *h, const struct app *app, unsigned timeout_ms)
 {
@@ -125,17 +52,14 @@ ON_EACH_BOARD(installs_enumerates_takes_an_application_and_runs_it)
     struct app app = app_build(9001, 1, IMAGE_FILLS_RESERVED_VECTORS);
     struct app next = app_build(5000, 2, 0);
     struct host h = host_on_new_board(PART);
-    uint8_t back[9001];
 
     cr_assert(usb_configured(h.board), "%s: no DFU device", d->name);
     cr_assert(flash_application(&h, &app));
-    cr_assert(dfu_read(&h, FLASH, back, app.size, XFER));
-    cr_expect_arr_eq(back, app.data, app.size);
+    check_reads(&h, FLASH, app.data, app.size);
     cr_assert(leaves(&h, &app));
     cr_expect(flash_holds(h.board, &app));
     cr_assert(enter_by_request(&h), "a request in BKP_DR10");
-    cr_assert(dfu_read(&h, FLASH, back, app.size, XFER));
-    cr_expect_arr_eq(back, app.data, app.size);
+    check_reads(&h, FLASH, app.data, app.size);
     cr_assert(flash_application(&h, &next));
     cr_assert(leaves(&h, &next), "%s", heard());
     power_cycle(h.board);
@@ -145,26 +69,19 @@ ON_EACH_BOARD(installs_enumerates_takes_an_application_and_runs_it)
 
 ON_EACH_BOARD(fits_every_size_of_flash)
 {
-    static const char *const sizes[] = {"stm32f103c4", "stm32f103c6", "stm32f103c8", "stm32f103cb",
-        "stm32f103rc", "stm32f103rd", "stm32f103re"};
-
-    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        struct host h = host_on_new_board(sizes[i]);
+    for (unsigned i = 0; i < ALL_PARTS; i++) {
+        struct host h = host_on_new_board(all_parts[i]);
         struct app app = app_build(3000, i, 0);
         uint32_t page = board_page_size(h.board), all = board_flash_size(h.board) / page;
         uint32_t own = (d->kb * 1024 + page - 1) / page + 1 + (page == 2048 && d->kb % 2 == 0);
-        uint8_t string[255];
-        char text[128] = "", want[128];
-        uint8_t iInterface = usb_descriptors(h.board)->config[9 + 8];
-        int n = host_control(&h, 0x80, 6, 0x0300 | iInterface, 0x0409, string, sizeof string);
-        for (int c = 2; c + 1 < n; c += 2)
-            text[c / 2 - 1] = (char)string[c];
+        char text[128], want[128];
+        host_memory_string(&h, text);
         snprintf(want, sizeof want, "@Internal Flash  /0x08000000/%03u*00%uKg,%03u*00%uKa",
             all - own, page / 1024, own, page / 1024);
         cr_expect(
-            strncmp(text, want, strlen(want)) == 0, "%s: '%s', not '%s'", sizes[i], text, want);
-        cr_assert(flash_application(&h, &app) && leaves(&h, &app), "%s", sizes[i]);
-        cr_expect(flash_holds(h.board, &app), "%s", sizes[i]);
+            strncmp(text, want, strlen(want)) == 0, "%s: '%s', not '%s'", all_parts[i], text, want);
+        cr_assert(flash_application(&h, &app) && leaves(&h, &app), "%s", all_parts[i]);
+        cr_expect(flash_holds(h.board, &app), "%s", all_parts[i]);
         check_board(h.board);
         board_free(h.board);
     }
@@ -177,8 +94,8 @@ static bool dfu_after_presses(struct host *h, unsigned presses, uint64_t apart)
     for (unsigned i = 0; i < presses; i++) {
         if (i)
             board_run_for(h->board, apart);
-        board_press_reset(h->board, HOLD);
-        board_run_for(h->board, HOLD);
+        board_press_reset(h->board, RESET_HOLD);
+        board_run_for(h->board, RESET_HOLD);
     }
     forget();
     return host_enumerate(h);
@@ -191,8 +108,8 @@ ON_EACH_BOARD(enters_dfu_by_its_reset_button_as_it_says)
 
     if (d->presses != 1) { /* once restarts the application; twice, slowly, does too */
         for (unsigned i = 0; i < 2; i++) {
-            board_press_reset(h.board, HOLD);
-            board_run_for(h.board, HOLD);
+            board_press_reset(h.board, RESET_HOLD);
+            board_run_for(h.board, RESET_HOLD);
             uint64_t released = board_now(h.board);
             cr_assert(starts_application(&h, &app, 700), "press %u", i);
             printf("%s: the application runs %.1f ms after the button\n", d->name,
@@ -201,9 +118,9 @@ ON_EACH_BOARD(enters_dfu_by_its_reset_button_as_it_says)
         }
     }
     if (d->presses == 0) {
-        board_press_reset(h.board, HOLD);
-        board_run_for(h.board, HOLD + 100 * BOARD_MS);
-        board_press_reset(h.board, HOLD);
+        board_press_reset(h.board, RESET_HOLD);
+        board_run_for(h.board, RESET_HOLD + 100 * BOARD_MS);
+        board_press_reset(h.board, RESET_HOLD);
         cr_expect(starts_application(&h, &app, 700), "two quick presses");
     } else {
         cr_assert(dfu_after_presses(&h, d->presses, 150 * BOARD_MS));
@@ -219,7 +136,7 @@ ON_EACH_BOARD(enters_dfu_by_its_pin_as_it_says)
 
     board_drive_pin(h.board, 'B', 8, true);
     board_uart_send(h.board, 1, 'R');
-    if (d->button_port == 'B') {
+    if (d->pb8) {
         board_run_for(h.board, 50 * BOARD_MS);
         cr_assert(host_enumerate(&h));
         board_drive_pin(h.board, 'B', 8, false);
@@ -248,12 +165,11 @@ ON_EACH_BOARD(enters_dfu_by_a_request_in_bkp_dr1_as_it_says)
 
 ON_EACH_BOARD(enters_dfu_once_by_the_word_in_ram)
 {
-    static const uint32_t request[2] = {0x6F626163, 0}; /* "cabo" */
     struct app app = app_build(3000, 1, 0);
     struct host h = running(PART, &app);
     (void)d;
 
-    board_load(h.board, RAM, request, sizeof request);
+    request_in_ram(h.board, 0);
     board_uart_send(h.board, 1, 'R');
     board_run_for(h.board, 50 * BOARD_MS);
     cr_assert(host_enumerate(&h));
@@ -269,8 +185,7 @@ ON_EACH_BOARD(starts_the_application_after_a_watchdog_reset)
     (void)d;
 
     for (unsigned i = 1; i <= 3; i++) {
-        board_uart_send(h.board, 1, 'W');
-        cr_assert(starts_application(&h, &app, 700), "watchdog reset %u", i);
+        cr_assert(app_obeys(&h, &app, 'W') && !usb_configured(h.board), "watchdog reset %u", i);
         board_counts(h.board, &n);
         cr_expect_eq(n.watchdog_resets, i);
     }
@@ -321,7 +236,7 @@ ON_EACH_BOARD(enters_dfu_after_so_many_resets_as_it_says)
 
 Test(boards, f103_16mhz_an_application_that_clears_the_count_of_resets_never_gets_into_dfu)
 {
-    design("f103-16mhz");
+    use_bootloader("f103-16mhz-tail");
     struct app app = app_that_clears_dr7();
     struct host h = running(PART, &app);
 
@@ -332,21 +247,21 @@ Test(boards, f103_16mhz_an_application_that_clears_the_count_of_resets_never_get
 /* WDG_SW = 0: the watchdog runs from reset on, for 409.6 ms; the wait for a second press is longer. */
 Test(boards, f103_hsi_one_press_restarts_the_application_with_a_hardware_watchdog_too)
 {
-    static const uint8_t options[16] = {
-        0xA5, 0x5A, 0xFE, 1, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0};
-    design("f103-hsi");
+    uint8_t options[OPTIONS] = OPTIONS_SHIPPED;
+    use_bootloader("f103-hsi-tail");
     struct app app = app_build(3000, 1, 0);
     struct host h = running(PART, &app);
 
-    board_load(h.board, OPTION_BYTES, options, sizeof options);
-    board_press_reset(h.board, HOLD);
+    options[USER] = 0xFE;
+    load_options(h.board, options);
+    board_press_reset(h.board, RESET_HOLD);
     cr_expect(starts_application(&h, &app, 1200), "pc %08x", board_pc(h.board));
     check_board(h.board);
 }
 
 Test(boards, maple_mini_is_attached_only_while_the_bootloader_runs)
 {
-    design("maple-mini");
+    use_bootloader("maple-mini-tail");
     struct app app = app_build(3000, 1, 0);
     struct host h = running(PART, &app);
 
@@ -354,7 +269,7 @@ Test(boards, maple_mini_is_attached_only_while_the_bootloader_runs)
     cr_expect_not(usb_attached(h.board), "PB9 floats");
     cr_assert(enter_by_request(&h));
     cr_expect(usb_attached(h.board));
-    board_press_reset(h.board, HOLD);
+    board_press_reset(h.board, RESET_HOLD);
     board_run_for(h.board, BOARD_MS);
     cr_expect_not(usb_attached(h.board), "a reset lets PB9 float");
     check_board(h.board);
@@ -362,132 +277,30 @@ Test(boards, maple_mini_is_attached_only_while_the_bootloader_runs)
 
 /* --- what the application finds ------------------------------------------------------------------ */
 
-/* Registers that may be otherwise than a reset leaves them. */
-static bool excepted(const struct design *d, const char *device, const char *reg)
-{
-    if (strcmp(device, "RCC") == 0 && strcmp(reg, "CSR") == 0)
-        return d->presses != 0; /* the cause is in r0 instead */
-    return d->resets && strcmp(device, "BKP") == 0 && strcmp(reg, "DR7") == 0;
-}
-
-// clang-format off
-static const struct reg usb_regs[] = {
-    {"EP0R", 0x00, 0, 0}, {"EP1R", 0x04, 0, 0}, {"EP2R",  0x08, 0, 0}, {"EP3R",   0x0C, 0, 0},
-    {"EP4R", 0x10, 0, 0}, {"EP5R", 0x14, 0, 0}, {"EP6R",  0x18, 0, 0}, {"EP7R",   0x1C, 0, 0},
-    {"CNTR", 0x40, 0, 0}, {"ISTR", 0x44, 0, 0}, {"DADDR", 0x4C, 0, 0}, {"BTABLE", 0x50, 0, 0},
-};
-static const struct reg bkp_regs[] = {
-    {"DR1", 0x04, 0, 0}, {"DR2", 0x08, 0, 0}, {"DR3", 0x0C, 0, 0}, {"DR4",  0x10, 0, 0},
-    {"DR5", 0x14, 0, 0}, {"DR6", 0x18, 0, 0}, {"DR7", 0x1C, 0, 0}, {"DR8",  0x20, 0, 0},
-    {"DR9", 0x24, 0, 0}, {"DR10", 0x28, 0, 0}, {"CR", 0x30, 0, 0}, {"CSR",  0x34, 0, 0},
-};
-// clang-format on
-
-static unsigned compare_device(
-    const struct design *d, const struct device *device, struct board *before, struct board *after)
-{
-    const struct reg *regs = device->regs;
-    unsigned count = device->reg_count;
-
-    if (device == &usb_device_registers) {
-        regs = usb_regs;
-        count = sizeof usb_regs / sizeof *usb_regs;
-    } else if (device == &bkp_device) {
-        regs = bkp_regs;
-        count = sizeof bkp_regs / sizeof *bkp_regs;
-    }
-    cr_assert_gt(count, 0, "%s", device->name);
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t was = device->read(before, device, regs[i].offset, 4);
-        uint32_t is = device->read(after, device, regs[i].offset, 4);
-        cr_expect(was == is || excepted(d, device->name, regs[i].name),
-            "%s: %s.%s is %08x, not %08x", d->name, device->name, regs[i].name, is, was);
-    }
-    return count;
-}
-
-static void compare_core(const struct cpu *was, const struct cpu *is)
-{
-    cr_expect_eq(is->vtor, was->vtor);
-    cr_expect_eq(is->scr, was->scr);
-    cr_expect_eq(is->ccr, was->ccr);
-    cr_expect_eq(is->shcsr, was->shcsr);
-    cr_expect_eq(is->cfsr, was->cfsr);
-    cr_expect_eq(is->hfsr, was->hfsr);
-    cr_expect_eq(is->demcr, was->demcr);
-    cr_expect_eq(is->systick_csr, was->systick_csr);
-    cr_expect_eq(is->systick_rvr, was->systick_rvr);
-    cr_expect(is->primask == was->primask && is->faultmask == was->faultmask &&
-              is->basepri == was->basepri && is->control == was->control && is->ipsr == was->ipsr);
-    cr_expect_arr_eq(is->priority, was->priority, sizeof is->priority);
-    cr_expect_arr_eq(is->enabled, was->enabled, sizeof is->enabled);
-    cr_expect_arr_eq(is->pending, was->pending, sizeof is->pending);
-    cr_expect_arr_eq(is->active, was->active, sizeof is->active);
-}
-
-/* The reset under way ends; then the application's first instruction, BKPT, finds all as that left it. */
-static void starts_as_from_reset(const struct design *d, struct board *b, const struct app *app)
-{
-    cr_assert_eq(board_run_until(b, b->release_at), BOARD_DONE);
-    struct board *before = board_copy(b);
-    cr_assert_eq(board_run_for(b, 700 * BOARD_MS), BOARD_BREAK, "pc %08x", board_pc(b));
-    struct board *after = board_copy(b);
-
-    cr_expect_eq(b->cpu.pc, (APP_ENTRY & ~1U));
-    cr_expect_eq(b->cpu.r[13], (uint32_t)(app->data[0] | app->data[1] << 8 | app->data[2] << 16) |
-                                   (uint32_t)app->data[3] << 24);
-    cr_expect_arr_eq(after->ram, before->ram, board_ram_size(b), "RAM was written to");
-    cr_expect_eq(b->cpu.r[0] & 0xFC000000, before->rcc.csr & 0xFC000000, "r0: the reset's cause");
-    compare_core(&before->cpu, &after->cpu);
-    const struct device *one[] = {&rcc_device, &flash_device, &afio_device, &exti_device,
-        &pwr_device, &bkp_device, &iwdg_device, &wwdg_device, &crc_device, &rtc_device,
-        &dbgmcu_device, &usb_device_registers};
-    unsigned count = 0;
-    for (unsigned i = 0; i < sizeof one / sizeof *one; i++)
-        count += compare_device(d, one[i], before, after);
-    for (unsigned i = 0; i < PORTS; i++)
-        count += compare_device(d, &gpio_devices[i], before, after);
-    for (unsigned i = 0; i < USARTS; i++)
-        count += compare_device(d, &usart_devices[i], before, after);
-    for (unsigned i = 0; i < TIMERS; i++)
-        count += compare_device(d, &tim_devices[i], before, after);
-    for (unsigned i = 0; i < 2; i++)
-        count += compare_device(d, &dma_devices[i], before, after);
-    for (unsigned i = 0; i < 3; i++)
-        count += compare_device(d, &adc_devices[i], before, after);
-    for (unsigned i = 0; i < plain_device_count; i++)
-        count += compare_device(d, &plain_devices[i], before, after);
-    printf("%s: %u registers as at reset, %.3f ms after it\n", d->name, count,
-        (double)(board_now(b) - b->release_at) / 1e6);
-    board_free(before);
-    board_free(after);
-}
-
 ON_EACH_BOARD(starts_the_application_with_all_as_a_reset_leaves_it)
 {
     struct app app = app_build(3000, 1, IMAGE_BREAKS);
     struct host h = host_with_application(PART, &app);
 
     board_power(h.board, true);
-    starts_as_from_reset(d, h.board, &app);
+    check_starts_as_from_reset(d, h.board, &app);
     check_board(h.board);
     if (d->presses != 1) {
-        board_press_reset(h.board, HOLD);
-        starts_as_from_reset(d, h.board, &app);
+        board_press_reset(h.board, RESET_HOLD);
+        check_starts_as_from_reset(d, h.board, &app);
     }
 }
 
 Test(boards, maple_mini_leaves_the_flags_of_the_reset_alone)
 {
-    design("maple-mini");
+    use_bootloader("maple-mini-tail");
     struct app app = app_build(3000, 1, 0);
     struct host h = running(PART, &app);
 
-    cr_expect_eq(h.board->rcc.csr & 0xFC000000, RCC_CSR_PORRSTF | RCC_CSR_PINRSTF);
+    cr_expect_eq(h.board->rcc.csr & CAUSES, RCC_CSR_PORRSTF | RCC_CSR_PINRSTF);
     board_uart_send(h.board, 1, 'R');
     cr_assert(hears(h.board, app.tag, 50));
-    cr_expect_eq(
-        h.board->rcc.csr & 0xFC000000, RCC_CSR_PORRSTF | RCC_CSR_PINRSTF | RCC_CSR_SFTRSTF);
+    cr_expect_eq(h.board->rcc.csr & CAUSES, RCC_CSR_PORRSTF | RCC_CSR_PINRSTF | RCC_CSR_SFTRSTF);
 }
 
 /* --- without its crystal -------------------------------------------------------------------------- */
@@ -512,14 +325,12 @@ ON_EACH_BOARD(without_its_crystal_starts_the_application_all_the_same)
 
 ON_EACH_BOARD(without_its_crystal_and_application_tries_until_there_is_one)
 {
-    struct host h;
     struct board_counts then, now;
 
     if (d->hse_hz == BOARD_NO_CRYSTAL)
         return;
     board_design.hse_hz = BOARD_NO_CRYSTAL;
-    h.board = new_board(PART, 1);
-    h = (struct host){.board = h.board};
+    struct host h = {.board = new_board(PART, 1)};
     board_power(h.board, true);
     usb_plug(h.board);
     board_run_for(h.board, 2 * BOARD_S);
@@ -538,9 +349,9 @@ ON_EACH_BOARD(without_its_crystal_and_application_tries_until_there_is_one)
 
 /* --- on a board that is not as it says: the simulator says so ------------------------------------- */
 
-static const char *rule_broken_by(const char *image, uint32_t hse_hz)
+static const char *rule_broken_by(const char *name, uint32_t hse_hz)
 {
-    design(image);
+    use_bootloader(name);
     board_design.hse_hz = hse_hz;
     board_design.usb_on_hsi = false;
     struct host h = {.board = new_board(PART, 1)};
@@ -553,14 +364,14 @@ static const char *rule_broken_by(const char *image, uint32_t hse_hz)
 
 Test(boards, usb_on_the_internal_oscillator_is_refused_unless_asked_for)
 {
-    const char *rule = rule_broken_by("f103-hsi", BOARD_NO_CRYSTAL);
+    const char *rule = rule_broken_by("f103-hsi-tail", BOARD_NO_CRYSTAL);
     cr_expect(strstr(rule, "HSI"), "%s", rule);
 }
 
 Test(boards, an_image_for_another_crystal_breaks_a_rule)
 {
-    const char *rule = rule_broken_by("bluepill", 12000000);
+    const char *rule = rule_broken_by("bluepill-tail", 12000000);
     cr_expect(strstr(rule, "108000000 Hz"), "%s", rule);
-    rule = rule_broken_by("f103-12mhz", 8000000);
+    rule = rule_broken_by("f103-12mhz-tail", 8000000);
     cr_expect(strstr(rule, "48 MHz"), "%s", rule);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The bootloader's image at 0x08000000 of a chip moves itself to the end of flash, and no power cut
  * on the way there, nor in the first download, leaves a board that does not enumerate (P3). */
-#include "dfu_host.h"
+#include "checks.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -26,13 +26,6 @@ static bool installed(const struct board *b)
     free(dump);
     app_free(&image);
     return there;
-}
-
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
 }
 
 static void installs_on(const char *part)
@@ -184,15 +177,6 @@ struct survey {
     uint8_t *finished; /* the whole flash after it */
     uint64_t into_dfu; /* the last decision that was seen to lead there */
 };
-
-static void complain(const struct explorer *e, const struct board *b, const char *what)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(false, "cut at operation %llu (%s), seed %llu: %s; pc %08x; %s",
-        (unsigned long long)e->operations, torn_name(e->torn), (unsigned long long)e->seed, what,
-        board_pc(b), c ? c->rule : "no complaint");
-}
 
 /* The power fails again while the installation is taken up again. */
 static void cut_again(struct explorer *e, struct board *b)
@@ -357,17 +341,13 @@ static void first_application_on(const char *part)
 {
     struct app app = app_build(6000, 3, 0);
     struct host h = host_on_new_board(part);
-    uint8_t back[6000];
 
     cr_assert(flash_application(&h, &app), "%s", part);
     cr_expect_eq(board_page_wear(h.board, 0), 1, "%s", part);
     cr_expect(dfu_leave(&h, 2), "%s", part);
-    cr_expect(hears(h.board, app.tag, 1000), "%s", part);
-    cr_expect(flash_holds(h.board, &app), "%s", part);
-    board_press_reset(h.board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(&h), "%s", part);
-    cr_assert(dfu_read(&h, FLASH, back, sizeof back, XFER), "%s", part);
-    cr_expect_arr_eq(back, app.data, sizeof back, "%s: read-back", part);
+    check_runs(&h, &app, 1000);
+    check_dfu(press_reset(&h), &h);
+    check_reads(&h, FLASH, app.data, app.size);
     check_board(h.board);
     board_free(h.board);
     app_free(&app);
@@ -375,11 +355,8 @@ static void first_application_on(const char *part)
 
 Test(install, the_first_application_erases_page_0_once_runs_and_reads_back_on_every_size)
 {
-    const char *parts[] = {"stm32f103c4", "stm32f103c6", "stm32f103c8", "stm32f103cb",
-        "stm32f103rc", "stm32f103rd", "stm32f103re"};
-
-    for (unsigned i = 0; i < 7; i++)
-        first_application_on(parts[i]);
+    for (unsigned i = 0; i < ALL_PARTS; i++)
+        first_application_on(all_parts[i]);
 }
 
 Test(install, the_largest_application_fills_all_that_is_left_on_every_size)
@@ -389,16 +366,12 @@ Test(install, the_largest_application_fills_all_that_is_left_on_every_size)
     for (unsigned i = 0; i < 3; i++) {
         struct host h = host_on_new_board(parts[i]);
         struct app app = app_build(app_room(h.board), 9, IMAGE_FILLS_RESERVED_VECTORS);
-        uint8_t *back = malloc(app.size);
         cr_assert(flash_application(&h, &app), "%s", parts[i]);
-        cr_assert(dfu_read(&h, FLASH, back, app.size, XFER), "%s", parts[i]);
-        cr_expect_arr_eq(back, app.data, app.size, "%s: read-back", parts[i]);
-        power_cycle(h.board);
-        cr_expect(hears(h.board, app.tag, 20), "%s", parts[i]);
+        check_reads(&h, FLASH, app.data, app.size);
+        check_runs_again(&h, &app);
         cr_expect(installed(h.board), "%s", parts[i]);
         check_board(h.board);
         board_free(h.board);
         app_free(&app);
-        free(back);
     }
 }

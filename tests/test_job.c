@@ -2,51 +2,12 @@
 /* Orders carried out on strict scripted devices, each with the habits of a device in the field, in virtual
  * time and with a deadline: what libcaboose promises. */
 #include "core/dfu.h"
-#include "host/caboose.h"
-#include "tests/mock_device.h"
+#include "mock_job.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum {
-    PROGRAM = 5000,      /* bytes: five pages, the last of them partly */
-    DEADLINE_MS = 900000 /* of virtual time, for the slowest of all */
-};
-
-static struct mock mock;
-static struct image image;
-static struct caboose_job *job;
-static const struct caboose_report *report;
-
-static void make_program(uint32_t addr, uint32_t size, uint8_t seed)
-{
-    uint8_t *data = malloc(size);
-    for (uint32_t i = 0; i < size; i++)
-        data[i] = (uint8_t)(i * 7 + i / 256 + seed);
-    transfer_put32(data, 0x20005000);
-    transfer_put32(data + 4, addr + 0x145);
-    image_free(&image);
-    image_init(&image, IMAGE_HEX);
-    image.vendor = image.product = IMAGE_ANY_ID;
-    cr_assert(image_add(&image, IMAGE_ANY_ALT, addr, data, size) == 0);
-    free(data);
-}
-
-static void set_up(void)
-{
-    mock_init(&mock);
-    make_program(MOCK_BASE, PROGRAM, 0);
-}
-
-static void tear_down(void)
-{
-    caboose_job_free(job);
-    job = NULL;
-    image_free(&image);
-}
-
-TestSuite(job, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(job, .init = mock_job_set_up, .fini = mock_job_tear_down, .timeout = 120);
 
 /* --- memory that runs out -------------------------------------------------------------------------- */
 
@@ -79,39 +40,9 @@ void *realloc(void *old, size_t size)
 }
 #endif
 
-static const struct caboose_order flash_it = {
-    .verb = CABOOSE_FLASH, .image = &image, .alt = PLAN_ANY_ALT};
-
-static enum caboose_error order(struct caboose_order o)
-{
-    caboose_job_free(job);
-    job = caboose_job_new(&o);
-    report = caboose_job_report(job);
-    return mock_run_job(&mock, job, DEADLINE_MS);
-}
-
 static enum caboose_error command(enum caboose_verb verb)
 {
     return order((struct caboose_order){.verb = verb, .image = &image, .alt = PLAN_ANY_ALT});
-}
-
-static bool holds_image(void)
-{
-    return memcmp(mock.flash + (image.segments[0].addr - MOCK_BASE), image.segments[0].data,
-               image.segments[0].size) == 0;
-}
-
-static unsigned all_erases(void)
-{
-    unsigned all = 0;
-    for (unsigned i = 0; i < MOCK_PAGES; i++)
-        all += mock.erases[i];
-    return all;
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    cr_expect(strstr(text, part), "\"%s\" does not say \"%s\"", text, part);
 }
 
 /* --- every verb, every personality ---------------------------------------------------------------- */
@@ -283,8 +214,7 @@ Test(job, rewrite_writes_what_is_there_already)
     memcpy(mock.flash, image.segments[0].data, PROGRAM);
     cr_expect(order(o) == CABOOSE_OK, "%s", report->message);
     cr_expect(all_erases() == 5 && mock.blocks == 5);
-    for (unsigned i = PROGRAM; i < MOCK_SIZE; i++)
-        cr_assert(mock.flash[i] == 0xA5, "the rest of a page was lost at %u", i);
+    expect_rest_kept();
 }
 
 Test(job, a_blank_board_is_not_erased)
@@ -306,8 +236,7 @@ Test(job, the_rest_of_a_partly_covered_page_is_kept)
 {
     cr_expect(order(flash_it) == CABOOSE_OK, "%s", report->message); /* over 0xA5 everywhere */
     cr_expect(holds_image());
-    for (unsigned i = PROGRAM; i < MOCK_SIZE; i++)
-        cr_assert(mock.flash[i] == 0xA5, "at %u", i);
+    expect_rest_kept();
     cr_expect(report->plan.pages[4].kept == 5 * MOCK_PAGE - PROGRAM);
 }
 
@@ -429,7 +358,7 @@ static enum caboose_error order_without_memory(struct caboose_order o, unsigned 
     allocations = 0;
     fails_at = n;
     starved = caboose_job_new(&o);
-    enum caboose_error error = starved ? mock_run_job(&mock, starved, DEADLINE_MS) : CABOOSE_MEMORY;
+    enum caboose_error error = starved ? mock_run_job(&mock, starved, deadline_ms) : CABOOSE_MEMORY;
     fails_at = 0;
     *used = allocations;
     if (starved && error && n)
@@ -508,7 +437,7 @@ Test(job, another_board_that_comes_back_is_not_written_to)
     }
     unsigned blocks = mock.blocks, erases = all_erases();
     mock.serial = "0002";
-    cr_expect(mock_run_job(&mock, job, DEADLINE_MS) == CABOOSE_UNFIT);
+    cr_expect(mock_run_job(&mock, job, deadline_ms) == CABOOSE_UNFIT);
     expect_in(report->message, "0002");
     cr_expect(mock.blocks == blocks && all_erases() == erases);
 }
@@ -608,9 +537,7 @@ Test(job, the_bootloader_itself_is_recognised)
 
 Test(job, the_bootloader_itself_elsewhere_wants_force)
 {
-    static struct device device;
     struct caboose_order o = flash_it;
-    memcpy(image.segments[0].data + 8, "caboose", 8);
     make_program(MOCK_BASE + 0x2000, PROGRAM, 0); /* another layout */
     memcpy(image.segments[0].data + 8, "caboose", 8);
     cr_expect(order(o) == CABOOSE_UNFIT);
@@ -618,7 +545,6 @@ Test(job, the_bootloader_itself_elsewhere_wants_force)
     cr_expect(all_erases() == 0);
     o.force = true;
     cr_expect(order(o) == CABOOSE_OK, "%s", report->message);
-    (void)device;
 }
 
 /* --- inspection ------------------------------------------------------------------------------------- */

@@ -3,6 +3,8 @@
  * Firmware that is linked for an address behind the start of flash is uploaded there and runs,
  * unmodified (P1, P2, P3); a zero-offset application takes over; mere data change nothing.
  */
+#include "bootloaders.h"
+#include "checks.h"
 #include "finder.h"
 
 #include <criterion/criterion.h>
@@ -10,38 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FULL "build/firmware/bluepill-full-tail.bin"
 #define PART "stm32f103c8"
 
 static void use_full(void)
 {
-    bootloader_path = FULL;
+    use_bootloader("bluepill-full-tail");
 }
 TestSuite(offset, .init = use_full, .timeout = 3000);
 
 enum { SP = RAM + 0x2800, SIZE = 6000 };
-enum { PORRSTF = 1 << 27, SFTRSTF = 1 << 28 }; /* RCC_CSR, RM0008 §7.3.10 */
 
 static const char *const parts[] = {"stm32f103c8", "stm32f103cb", "stm32f103rc", "stm32f103re"};
 static const uint32_t bases[] = {FLASH + 0x2000, FLASH + 0x5000, FLASH + 0x800};
 #define EACH(i, array) (unsigned i = 0; i < sizeof(array) / sizeof *(array); i++)
-
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
-}
-
-#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
-static void check_dfu_at(int line, bool did, const struct host *h)
-{
-    const struct board_complaint *c = board_complaint(h->board);
-
-    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
-        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
-        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
-}
 
 static struct app linked_for(uint32_t base, uint64_t seed)
 {
@@ -63,13 +46,12 @@ static void upload_and_leave(struct host *h, uint32_t base, const struct app *im
 
 static void button(struct host *h)
 {
-    board_press_reset(h->board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(h), "pc %08x", board_pc(h->board));
+    check_dfu(press_reset(h), h);
     check_dfu(dfu_open(h), h);
 }
 
-#define check_runs(h, image, base, ms) check_runs_at(__LINE__, h, image, base, ms)
-static void check_runs_at(
+#define check_starts(h, image, base, ms) check_starts_at(__LINE__, h, image, base, ms)
+static void check_starts_at(
     int line, struct host *h, const struct app *image, uint32_t base, unsigned ms)
 {
     bool runs = hears(h->board, image->tag, ms);
@@ -82,20 +64,22 @@ static void check_runs_at(
     }
 }
 
-#define check_reads_back(h, base, data, size) check_reads_back_at(__LINE__, h, base, data, size)
-static void check_reads_back_at(
-    int line, struct host *h, uint32_t base, const uint8_t *data, size_t size)
+#define check_starts_again(h, image, base) check_starts_again_at(__LINE__, h, image, base)
+static void check_starts_again_at(int line, struct host *h, const struct app *image, uint32_t base)
 {
-    uint8_t *back = calloc(1, size);
+    power_cycle(h->board);
+    check_starts_at(line, h, image, base, 50);
+}
 
-    check_dfu_at(line, dfu_read(h, base, back, size, XFER), h);
-    for (size_t i = 0; i < size; i++)
-        if (back[i] != data[i]) {
-            cr_expect(false, "line %d: byte %08x reads as %02x, not %02x", line, base + (uint32_t)i,
-                back[i], data[i]);
-            break;
-        }
-    free(back);
+/* In DFU, with an image that runs. */
+static struct host with_image(const char *part, uint32_t base, const struct app *image)
+{
+    struct host h = host_on_new_board(part);
+
+    upload_and_leave(&h, base, image);
+    check_starts(&h, image, base, 1000);
+    button(&h);
+    return h;
 }
 
 /* --- it runs ------------------------------------------------------------------------------------ */
@@ -110,28 +94,25 @@ static void runs_on(const char *part)
                        app = app_build(5000, 3, IMAGE_FILLS_RESERVED_VECTORS);
             struct host h = host_on_new_board(part);
             upload_and_leave(&h, base, &image);
-            check_runs(&h, &image, base, 1000);
-            cr_expect(flash_word(h.board, APP_KEEPS_R0) & SFTRSTF, "r0 is not the reset's cause");
+            check_starts(&h, &image, base, 1000);
+            check_cause(&h, CAUSE_SOFTWARE);
             for (unsigned k = 0; k < 2; k++) {
-                power_cycle(h.board);
-                check_runs(&h, &image, base, 50);
-                cr_expect(
-                    flash_word(h.board, APP_KEEPS_R0) & PORRSTF, "r0 is not the reset's cause");
+                check_starts_again(&h, &image, base);
+                check_cause(&h, CAUSE_POWER);
             }
             button(&h);
-            check_reads_back(&h, base, image.data, image.size);
+            check_reads(&h, base, image.data, image.size);
             check_dfu(
                 dfu_leave(&h, 0), &h); /* reading has moved the pointer; that changes nothing */
-            check_runs(&h, &image, base, 1000);
+            check_starts(&h, &image, base, 1000);
             button(&h);
             check_dfu(flash_application(&h, &app), &h); /* a zero-offset one takes over */
             check_dfu(dfu_leave(&h, 2), &h);
-            check_runs(&h, &app, FLASH, 1000);
-            power_cycle(h.board);
-            check_runs(&h, &app, FLASH, 50);
+            check_starts(&h, &app, FLASH, 1000);
+            check_starts_again(&h, &app, FLASH);
             cr_expect(flash_holds(h.board, &app));
             button(&h);
-            check_reads_back(&h, FLASH, app.data, app.size);
+            check_reads(&h, FLASH, app.data, app.size);
             check_board(h.board);
             board_free(h.board);
             app_free(&image);
@@ -165,9 +146,8 @@ Test(offset, image_runs_after_a_download_without_leave_when_there_is_nothing_els
             struct app image = linked_for(base, 20 + p);
             struct host h = host_on_new_board(parts[p]);
             upload(&h, base, &image);
-            check_reads_back(&h, base, image.data, image.size);
-            power_cycle(h.board);
-            check_runs(&h, &image, base, 50);
+            check_reads(&h, base, image.data, image.size);
+            check_starts_again(&h, &image, base);
             check_board(h.board);
             board_free(h.board);
         }
@@ -186,9 +166,9 @@ Test(offset, image_of_another_version_replaces_the_first_with_and_without_leave)
         } else {
             upload_and_leave(&h, base, &image);
         }
-        check_runs(&h, &image, base, 1000);
+        check_starts(&h, &image, base, 1000);
         button(&h);
-        check_reads_back(&h, base, image.data, image.size);
+        check_reads(&h, base, image.data, image.size);
     }
     check_board(h.board);
 }
@@ -202,9 +182,9 @@ Test(offset, starting_the_image_touches_no_byte_of_ram)
     for (unsigned with = 0; with < 2; with++) {
         struct app image = linked_for(bases[i], 60), app = app_build(APP_SMALLEST, 3, 0);
         struct host h = with ? host_in_dfu(PART, &app, BOARD_TYPICAL) : host_on_new_board(PART);
-        uint32_t size = board_ram_size(h.board), code = bases[i] + 0x220;
+        uint32_t size = board_ram_size(h.board), code = bases[i] + FINDER_AT;
         uint8_t *before = malloc(size), *after = malloc(size);
-        put32(image.data + 0x220, 0xBE00BE00); /* BKPT */
+        put32(image.data + FINDER_AT, 0xBE00BE00); /* BKPT */
         upload(&h, bases[i], &image);
         check_dfu(dfu_set_address(&h, bases[i]), &h);
         check_dfu(dfu_leave(&h, 2), &h);
@@ -248,11 +228,10 @@ Test(offset, image_at_a_multiple_of_512_and_at_the_very_end_runs)
                 struct app image = finder_build(odd[i], SP, i == 3 ? 0x2000 : 3001, 11 + i);
                 struct host h = host_on_new_board(parts[p]);
                 upload_and_leave(&h, odd[i], &image);
-                check_runs(&h, &image, odd[i], 1000);
-                power_cycle(h.board);
-                check_runs(&h, &image, odd[i], 50);
+                check_starts(&h, &image, odd[i], 1000);
+                check_starts_again(&h, &image, odd[i]);
                 button(&h);
-                check_reads_back(&h, odd[i], image.data, image.size);
+                check_reads(&h, odd[i], image.data, image.size);
                 check_board(h.board);
                 board_free(h.board);
                 app_free(&image);
@@ -287,11 +266,11 @@ Test(offset, data_beside_an_application_leave_it_in_charge)
         } else {
             power_cycle(h.board);
         }
-        check_runs(&h, &app, FLASH, 1000);
+        check_starts(&h, &app, FLASH, 1000);
         cr_expect(flash_holds(h.board, &app));
         button(&h);
-        check_reads_back(&h, at, settings.data, settings.size);
-        check_reads_back(&h, FLASH, app.data, app.size);
+        check_reads(&h, at, settings.data, settings.size);
+        check_reads(&h, FLASH, app.data, app.size);
         check_board(h.board);
         board_free(h.board);
     }
@@ -306,25 +285,22 @@ Test(offset, second_image_takes_over_only_if_leave_names_it)
             struct app app = app_build(5000, 3, 0), image = linked_for(base, 5);
             struct host h = with_application(parts[p], &app);
             upload(&h, base, &image);
-            power_cycle(h.board);
-            check_runs(&h, &app, FLASH, 50);
+            check_starts_again(&h, &app, FLASH);
             button(&h);
             check_dfu(dfu_leave(&h, 2), &h); /* the pointer was never set: the start of flash */
-            check_runs(&h, &app, FLASH, 1000);
+            check_starts(&h, &app, FLASH, 1000);
             button(&h);
             check_dfu(dfu_set_address(&h, base), &h);
             check_dfu(dfu_leave(&h, 2), &h);
-            check_runs(&h, &image, base, 1000);
-            power_cycle(h.board);
-            check_runs(&h, &image, base, 50);
+            check_starts(&h, &image, base, 1000);
+            check_starts_again(&h, &image, base);
             button(&h);
-            check_reads_back(&h, FLASH, app.data, app.size);
-            check_reads_back(&h, base, image.data, image.size);
+            check_reads(&h, FLASH, app.data, app.size);
+            check_reads(&h, base, image.data, image.size);
             check_dfu(dfu_set_address(&h, FLASH), &h); /* and back */
             check_dfu(dfu_leave(&h, 2), &h);
-            check_runs(&h, &app, FLASH, 1000);
-            power_cycle(h.board);
-            check_runs(&h, &app, FLASH, 50);
+            check_starts(&h, &app, FLASH, 1000);
+            check_starts_again(&h, &app, FLASH);
             check_board(h.board);
             board_free(h.board);
         }
@@ -340,11 +316,10 @@ Test(offset, two_parts_of_one_firmware_come_in_either_order)
         struct host h = host_on_new_board(PART);
         for (unsigned i = 0; i < 2; i++)
             upload(&h, i == order ? FLASH : base, i == order ? &first : &second);
-        power_cycle(h.board);
-        check_runs(&h, &first, FLASH, 50);
+        check_starts_again(&h, &first, FLASH);
         button(&h);
-        check_reads_back(&h, FLASH, first.data, first.size);
-        check_reads_back(&h, base, second.data, second.size);
+        check_reads(&h, FLASH, first.data, first.size);
+        check_reads(&h, base, second.data, second.size);
         check_board(h.board);
         board_free(h.board);
     }
@@ -354,7 +329,7 @@ Test(offset, two_parts_of_one_firmware_come_in_either_order)
 Test(offset, page_0_reads_back_as_written_beside_an_offset_image)
 {
     const uint32_t words[] = {
-        0xFFFFFFFF, 0, 0x12345678, FLASH + 0x151, FLASH + 0x150, 0x20000001, FLASH + 0xF001};
+        0xFFFFFFFF, 0, 0x12345678, APP_ENTRY, APP_ENTRY - 1, 0x20000001, FLASH + 0xF001};
 
     for
         EACH(w, words)
@@ -367,14 +342,13 @@ Test(offset, page_0_reads_back_as_written_beside_an_offset_image)
         put32(page0.data + 4, words[w]);
         upload(&h, first ? FLASH : base, first ? &page0 : &image);
         upload(&h, first ? base : FLASH, first ? &image : &page0);
-        check_reads_back(&h, FLASH, page0.data, page0.size);
+        check_reads(&h, FLASH, page0.data, page0.size);
         check_dfu(dfu_set_address(&h, base), &h);
         check_dfu(dfu_leave(&h, 2), &h);
-        check_runs(&h, &image, base, 1000);
-        power_cycle(h.board);
-        check_runs(&h, &image, base, 50);
+        check_starts(&h, &image, base, 1000);
+        check_starts_again(&h, &image, base);
         button(&h);
-        check_reads_back(&h, base, image.data, image.size);
+        check_reads(&h, base, image.data, image.size);
         uint8_t back[PAGE];
         check_dfu(dfu_read(&h, FLASH, back, PAGE, XFER), &h);
         cr_expect(memcmp(back, page0.data, PAGE) == 0,
@@ -394,15 +368,11 @@ Test(offset, page_0_that_was_erased_reads_as_erased_beside_an_offset_image)
 
     memset(blank, 0xFF, sizeof blank);
     check_dfu(dfu_mass_erase(&h), &h);
-    for (uint32_t at = 0; at < image.size; at += XFER)
-        check_dfu(dfu_write(&h, base + at, image.data + at,
-                      image.size - at < XFER ? image.size - at : XFER),
-            &h);
+    check_dfu(dfu_write_all(&h, base, image.data, image.size), &h);
     check_dfu(dfu_to_idle(&h), &h);
     host_sleep(&h, 3 * BOARD_S);
-    check_reads_back(&h, FLASH, blank, PAGE);
-    power_cycle(h.board);
-    check_runs(&h, &image, base, 50);
+    check_reads(&h, FLASH, blank, PAGE);
+    check_starts_again(&h, &image, base);
     button(&h);
     check_dfu(dfu_read(&h, FLASH, back, PAGE, XFER), &h);
     cr_expect(memcmp(back, blank, PAGE) == 0,
@@ -416,11 +386,7 @@ Test(offset, killed_upload_never_runs)
 {
     uint32_t base = FLASH + 0x2000;
     struct app old = linked_for(base, 40), new = linked_for(base, 41);
-    struct host first = host_on_new_board(PART);
-
-    upload_and_leave(&first, base, &old);
-    check_runs(&first, &old, base, 1000);
-    button(&first);
+    struct host first = with_image(PART, base, &old);
     struct host count = {.board = board_copy(first.board)};
     upload(&count, base, &new);
     for (uint64_t stop = 1; stop < count.transfers - 1; stop += 1 + count.transfers / 12) {
@@ -440,7 +406,7 @@ Test(offset, killed_upload_never_runs)
                 (unsigned long long)stop);
             cr_assert(host_enumerate(&h), "stopped after %llu", (unsigned long long)stop);
             upload_and_leave(&h, base, &new);
-            check_runs(&h, &new, base, 1000);
+            check_starts(&h, &new, base, 1000);
         }
         board_free(h.board);
     }
@@ -451,16 +417,11 @@ Test(offset, leave_that_names_a_torn_image_does_not_start_it)
 {
     uint32_t base = FLASH + 0x2000;
     struct app old = linked_for(base, 42), new = linked_for(base, 43);
-    struct host h = host_on_new_board(PART);
+    struct host h = with_image(PART, base, &old);
 
-    upload_and_leave(&h, base, &old);
-    check_runs(&h, &old, base, 1000);
-    button(&h);
     for (uint32_t at = 0; at < SIZE; at += PAGE)
         check_dfu(dfu_erase(&h, base + at), &h);
-    check_dfu(dfu_write(&h, base, new.data, PAGE), &h);
-    check_dfu(dfu_write(&h, base + PAGE, new.data + PAGE, PAGE), &h);
-    check_dfu(dfu_write(&h, base + 2 * PAGE, new.data + 2 * PAGE, PAGE), &h);
+    check_dfu(dfu_write_all(&h, base, new.data, 3 * PAGE), &h);
     power_cycle(h.board);
     cr_assert(host_enumerate(&h), "'%s'", heard());
     check_dfu(dfu_open(&h), &h);
@@ -492,15 +453,6 @@ static void sample(struct explorer *e)
 
     memcpy(e->every, dense ? (const uint64_t[]){1, 1, 1, 1, 1} : (const uint64_t[]){7, 7, 4, 7, 11},
         sizeof e->every);
-}
-
-static void complain(const struct explorer *e, const struct board *b, const char *what)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(false, "cut at operation %llu (%s), seed %llu: %s; '%s', pc %08x; %s",
-        (unsigned long long)e->operations, torn_name(e->torn), (unsigned long long)e->seed, what,
-        heard(), board_pc(b), c ? c->rule : "no complaint");
 }
 
 static bool stands_at(const struct board *b, uint32_t base, const struct app *image)
@@ -568,18 +520,10 @@ static void upload_with_cuts(
                new = finder_build(base, SP, 2200, 51);
     struct survey s = {
         .base = base, .app_at = over_itself ? base : FLASH, .old = &old, .new = &new};
-    struct host h;
+    struct host h = over_itself ? with_image(part, base, &old) : with_application(part, &old);
     struct explorer e = {.check = runs_complete_or_enumerates, .context = &s, .seed = seed};
     struct board_counts before, after;
 
-    if (over_itself) {
-        h = host_on_new_board(part);
-        upload_and_leave(&h, base, &old);
-        check_runs(&h, &old, base, 1000);
-        button(&h);
-    } else {
-        h = with_application(part, &old);
-    }
     board_counts(h.board, &before);
     struct host whole = {.board = board_copy(h.board)};
     upload(&whole, base, &new);

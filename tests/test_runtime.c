@@ -149,6 +149,21 @@ static struct outcome on_both(struct session *s, const char *command)
         s->control, s->usbip, command);
 }
 
+/* What was said by `command`, which flashed this version with both faces of the board there; it runs now. */
+static struct outcome updates_to(
+    struct session *s, const char *bootloader, unsigned version, const char *command)
+{
+    char says[32];
+    snprintf(says, sizeof says, "runtime %u: configured", version);
+    show_both(s, bootloader);
+    session_forget(s);
+    struct outcome o = on_both(s, command);
+    cr_expect_eq(o.code, 0, "%s: %s%s", command, o.out, o.err);
+    session_sleep(s, "500ms");
+    expect_says(s, says, command);
+    return o;
+}
+
 Test(runtime, dfu_util_updates_the_application_that_runs)
 {
     static const char *const programs[] = {"dfu-util", "build/bin/caboose dfu-util"};
@@ -159,15 +174,10 @@ Test(runtime, dfu_util_updates_the_application_that_runs)
     flash(s, RUNTIME);
     for (unsigned i = 0; i < 6; i++) {
         char command[256];
-        show_both(s, bootloader);
-        session_forget(s);
         snprintf(command, sizeof command, "%s %s " LEAVE " -D %s", programs[i % 2], choices[i / 2],
             i % 2 ? RUNTIME : NEWER);
-        struct outcome o = on_both(s, command);
-        cr_expect_eq(o.code, 0, "%s: %s%s", command, o.out, o.err);
+        struct outcome o = updates_to(s, bootloader, i % 2 ? 1 : 2, command);
         cr_expect(strstr(o.out, "Device really in Run-Time Mode"), "%s", o.out);
-        session_sleep(s, "500ms");
-        expect_says(s, i % 2 ? "runtime 1: configured" : "runtime 2: configured", command);
     }
 }
 
@@ -180,26 +190,20 @@ Test(runtime, caboose_updates_the_application_that_runs)
     flash(s, RUNTIME);
     for (unsigned i = 0; i < 2; i++) {
         char command[256];
-        show_both(s, bootloader);
-        session_forget(s);
         snprintf(command, sizeof command, "build/bin/caboose flash %s %s", choices[i],
             i % 2 ? RUNTIME : NEWER);
-        struct outcome o = on_both(s, command);
-        cr_expect_eq(o.code, 0, "%s: %s%s", command, o.out, o.err);
+        struct outcome o = updates_to(s, bootloader, i % 2 ? 1 : 2, command);
         cr_expect(strstr(o.err, "asked the program on the board to give way"), "%s", o.err);
-        session_sleep(s, "500ms");
-        expect_says(s, i % 2 ? "runtime 1: configured" : "runtime 2: configured", command);
     }
 }
 
-/* Here nobody's sleep passes in the board's time, which is let pass from beside. */
-static struct outcome over_usbip(struct session *s, const char *command)
+/* Here nobody's sleep passes in the board's time, which is let pass from beside, from so many seconds on. */
+static struct outcome over_usbip(struct session *s, const char *seconds, const char *command)
 {
     return run(s,
-        "sh -c '(for i in 1 2 3 4 5 6 7 8; do sleep 0.1; build/bin/caboose-sim-ctl %s sleep 300ms; "
-        "done) "
-        ">/dev/null 2>&1 & build/bin/caboose %s --usbip %s'",
-        s->control, command, s->usbip);
+        "sh -c '(sleep %s; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; build/bin/caboose-sim-ctl %s "
+        "sleep 300ms; done) >/dev/null 2>&1 & build/bin/caboose %s --usbip %s'",
+        seconds, s->control, command, s->usbip);
 }
 
 Test(runtime, caboose_updates_it_over_usbip_too_and_reads_and_verifies_it)
@@ -208,7 +212,7 @@ Test(runtime, caboose_updates_it_over_usbip_too_and_reads_and_verifies_it)
         "flash " NEWER, "verify --at 0x08000000 " NEWER, "read @/read"};
     struct session *s = running();
     for (unsigned i = 0; i < 3; i++) {
-        struct outcome o = over_usbip(s, commands[i]);
+        struct outcome o = over_usbip(s, "0", commands[i]);
         cr_expect_eq(o.code, 0, "%s: %s%s", commands[i], o.out, o.err);
         session_sleep(s, "500ms");
         cr_expect_eq(session_in_dfu(s), i > 0, "%s", commands[i]);
@@ -218,6 +222,16 @@ Test(runtime, caboose_updates_it_over_usbip_too_and_reads_and_verifies_it)
         session_sleep(s, "500ms");
         session_forget(s);
     }
+}
+
+/* It is seen where it was, still running, before it is gone. */
+Test(runtime, caboose_waits_for_an_application_that_takes_its_time_to_give_way)
+{
+    struct session *s = running();
+    struct outcome o = over_usbip(s, "1", "flash " NEWER);
+    cr_expect_eq(o.code, 0, "%s%s", o.out, o.err);
+    session_sleep(s, "500ms");
+    expect_says(s, "runtime 2: configured", "updated");
 }
 
 Test(runtime, who_only_looks_leaves_the_application_running)

@@ -4,59 +4,31 @@
  * 0x08000000 to the one that is installed; started, it puts its bootloader proper in the other's
  * place. Other versions are made here of the image at hand: another text, other bytes, the sum right.
  */
-#include "dfu_host.h"
+#include "bootloaders.h"
+#include "checks.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FULL "build/firmware/bluepill-full-tail.bin"
 #define PART "stm32f103c8"
 
 static void use_full(void)
 {
-    bootloader_path = FULL;
+    use_bootloader("bluepill-full-tail");
 }
 TestSuite(self_update, .init = use_full, .timeout = 3000);
 
-enum { SUM_AT = 0x10, TEXT_AT = 0x14, LAYOUT_AT = 0x18, STUB = 1024, UPDATE_MS = 1000 };
-
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
-}
-
-#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
-static void check_dfu_at(int line, bool did, const struct host *h)
-{
-    const struct board_complaint *c = board_complaint(h->board);
-
-    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
-        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
-        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
-}
+enum { UPDATE_MS = 1000 };
 
 /* --- versions ------------------------------------------------------------------------------------- */
-
-static uint32_t get32(const uint8_t *from)
-{
-    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
-}
-
-static void put32(uint8_t *to, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        to[i] = (uint8_t)(value >> 8 * i);
-}
 
 static uint32_t sum_of(const struct app *image)
 {
     uint32_t sum = 0;
 
-    for (size_t i = STUB; i < image->size; i += 4)
+    for (size_t i = STUB_SIZE; i < image->size; i += 4)
         sum += get32(image->data + i);
     return sum;
 }
@@ -65,15 +37,15 @@ static uint32_t sum_of(const struct app *image)
  * not matter: LEAVE_UNASKED_TICKS, an immediate of 1000 in "mov.w r, #1000". */
 static struct app version(char minor, bool early)
 {
-    struct app image = app_load(FULL);
+    struct app image = app_load(FULL_BOOTLOADER);
     uint8_t *text = image.data + image.size + (int32_t)get32(image.data + TEXT_AT);
     static const uint8_t mov[] = {0x4F, 0xF4, 0x7A}; /* then 0x7r, for register r */
     unsigned changed = 0;
 
-    cr_assert(
-        image.size > STUB && memcmp(text, "caboose 1.0", 12) == 0, "no text at the end of " FULL);
+    cr_assert(image.size > STUB_SIZE && memcmp(text, "caboose 1.0", 12) == 0,
+        "no text at the end of " FULL_BOOTLOADER);
     text[10] = (uint8_t)minor;
-    for (size_t i = STUB; early && i + 4 <= image.size - STUB; i += 2)
+    for (size_t i = STUB_SIZE; early && i + 4 <= image.size - STUB_SIZE; i += 2)
         if (memcmp(image.data + i, mov, 3) == 0 && image.data[i + 3] >> 4 == 7) {
             image.data[i + 2] = 0x7B; /* 1004 */
             changed++;
@@ -96,8 +68,8 @@ static bool answers_as(struct host *h, char minor)
 static bool has_proper_of(const struct board *b, const struct app *image)
 {
     uint8_t *dump = flash_dump(b);
-    size_t size = image->size - STUB;
-    bool same = memcmp(dump + (stub_at(b) - FLASH) - size, image->data + STUB, size) == 0;
+    size_t size = image->size - STUB_SIZE;
+    bool same = memcmp(dump + (stub_at(b) - FLASH) - size, image->data + STUB_SIZE, size) == 0;
 
     free(dump);
     return same;
@@ -118,13 +90,9 @@ static void updates_to(struct host *h, const struct app *image, char minor)
 static void takes_an_application(struct host *h, const struct app *app)
 {
     check_dfu(flash_application(h, app), h);
-    check_dfu(dfu_leave(h, 2), h);
-    cr_expect(hears(h->board, app->tag, 1000));
-    cr_expect(flash_holds(h->board, app));
-    power_cycle(h->board);
-    cr_expect(hears(h->board, app->tag, 20));
-    board_press_reset(h->board, 20 * BOARD_MS);
-    cr_assert(host_enumerate(h));
+    check_leaves(h, app);
+    check_runs_again(h, app);
+    check_dfu(press_reset(h), h);
 }
 
 static void newer_same_older_on(const char *part)
@@ -132,11 +100,11 @@ static void newer_same_older_on(const char *part)
     struct app app = app_build(5000, 1, 0), next = app_build(9000, 2, IMAGE_FILLS_RESERVED_VECTORS);
     struct app one = version('1', false), two = version('2', true), zero = version('0', false);
     struct host h = host_in_dfu(part, &app, BOARD_TYPICAL);
-    uint8_t stub[STUB], now[STUB];
+    uint8_t stub[STUB_SIZE], now[STUB_SIZE];
     unsigned pages = board_flash_size(h.board) / board_page_size(h.board);
     uint32_t wear = board_page_wear(h.board, pages - 1);
 
-    board_peek(h.board, stub_at(h.board), stub, STUB);
+    board_peek(h.board, stub_at(h.board), stub, STUB_SIZE);
     updates_to(&h, &one, '1');
     takes_an_application(&h, &next);
     updates_to(&h, &two, '2'); /* newer */
@@ -148,8 +116,8 @@ static void newer_same_older_on(const char *part)
     updates_to(&h, &one, '1');
     updates_to(&h, &zero, '0');
     takes_an_application(&h, &next);
-    board_peek(h.board, stub_at(h.board), now, STUB);
-    cr_expect_arr_eq(now, stub, STUB, "%s: the stub was changed", part);
+    board_peek(h.board, stub_at(h.board), now, STUB_SIZE);
+    cr_expect_arr_eq(now, stub, STUB_SIZE, "%s: the stub was changed", part);
     cr_expect_eq(board_page_wear(h.board, pages - 1), wear, "%s: the stub's page was erased", part);
     check_board(h.board);
 }
@@ -197,8 +165,7 @@ Test(self_update, comes_by_mass_erase_too)
 
     check_dfu(dfu_open(&h), &h);
     check_dfu(dfu_mass_erase(&h), &h);
-    for (uint32_t at = 0; at < one.size; at += XFER)
-        check_dfu(dfu_write(&h, FLASH + at, one.data + at, XFER), &h);
+    check_dfu(dfu_write_all(&h, FLASH, one.data, one.size), &h);
     check_dfu(dfu_to_idle(&h), &h);
     check_dfu(dfu_leave(&h, 2), &h);
     host_sleep(&h, 2 * UPDATE_MS * BOARD_MS);
@@ -207,7 +174,7 @@ Test(self_update, comes_by_mass_erase_too)
     check_board(h.board);
 }
 
-/* The journal's page is full once in 128 records: the update needs two. */
+/* The journal's page is full once in 128 records: by the update's, or by that of the application after it. */
 Test(self_update, works_with_every_filling_of_the_journal)
 {
     struct app app = app_build(APP_SMALLEST, 1, 0), one = version('1', true);
@@ -216,23 +183,14 @@ Test(self_update, works_with_every_filling_of_the_journal)
 
     for (unsigned i = 0; i < sizeof used / sizeof *used; i++) {
         struct host h = {.board = board_copy(first.board)};
-        uint8_t *records = calloc(used[i], 8), now[8];
-        uint32_t at = FLASH + app_room(h.board);
-        unsigned n = 0;
         board_power(h.board, false);
-        do /* the one that is valid */
-            board_peek(h.board, at + 8 * n++, now, sizeof now);
-        while (get32(now) == 0 && n < 128);
-        board_load(h.board, at, records, 8 * used[i]);
-        board_load(h.board, at + 8 * used[i], now, sizeof now);
+        journal_use(h.board, used[i]);
         board_power(h.board, true);
         cr_assert(hears(h.board, app.tag, 20), "%u", used[i]);
-        board_press_reset(h.board, 20 * BOARD_MS);
-        cr_assert(host_enumerate(&h));
+        check_dfu(press_reset(&h), &h);
         updates_to(&h, &one, '1');
         takes_an_application(&h, &app);
         board_free(h.board);
-        free(records);
     }
 }
 
@@ -241,11 +199,9 @@ Test(self_update, image_reads_back_as_it_was_written)
 {
     struct app app = app_build(5000, 1, 0), one = version('1', true);
     struct host h = host_in_dfu(PART, &app, BOARD_TYPICAL);
-    uint8_t *back = malloc(one.size);
 
     check_dfu(flash_application(&h, &one), &h);
-    check_dfu(dfu_read(&h, FLASH, back, one.size, XFER), &h);
-    cr_expect_arr_eq(back, one.data, one.size);
+    check_reads(&h, FLASH, one.data, one.size);
     check_dfu(flash_application(&h, &one), &h);
     check_dfu(dfu_leave(&h, 2), &h);
     host_sleep(&h, UPDATE_MS * BOARD_MS);
@@ -269,9 +225,7 @@ static void is_refused(const struct app *image, const char *part)
         cr_expect_geq(dfu_clrstatus(&h), 0);
         check_dfu(dfu_open(&h), &h);
         host_sleep(&h, BOARD_S);
-        uint8_t *now = flash_dump(h.board);
-        cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0, "flash was changed");
-        free(now);
+        check_flash(h.board, was);
     }
     check_dfu(dfu_leave(&h, 2), &h);
     cr_expect(hears(h.board, app.tag, 1000), "the application is no longer valid");
@@ -355,8 +309,7 @@ Test(self_update, another_layout_changes_nothing_even_if_the_host_goes_on)
         else
             dfu_detach(&h);
         host_sleep(&h, BOARD_S);
-        uint8_t *now = flash_dump(h.board);
-        cr_expect(memcmp(now, was, board_flash_size(h.board)) == 0, "%u: flash was changed", how);
+        check_flash(h.board, was);
         power_cycle(h.board);
         cr_expect(hears(h.board, app.tag, 20), "%u: the application is no longer valid", how);
         board_free(h.board);
@@ -370,7 +323,7 @@ Test(self_update, damaged_image_leaves_the_installed_bootloader)
         struct host h = host_in_dfu(i < 3 ? PART : "stm32f103re", &app, BOARD_TYPICAL);
         uint8_t *was = flash_dump(h.board), *now;
         uint32_t size = board_flash_size(h.board), own = (uint32_t)image.size;
-        image.data[STUB + (i * 997) % (own - STUB)] ^= 1;
+        image.data[STUB_SIZE + (i * 997) % (own - STUB_SIZE)] ^= 1;
         check_dfu(flash_application(&h, &image), &h);
         check_dfu(dfu_leave(&h, 2), &h);
         host_sleep(&h, UPDATE_MS * BOARD_MS);
@@ -643,6 +596,7 @@ Test(self_update, power_cut_at_any_operation_of_the_download_leaves_a_bootloader
 /* What such a bootloader leaves of an application, ours here: its own stack pointer and reset vector in
  * words 0 and 1, the application's in words 7 and 8; and itself, 4 KB of it, with code at FOREIGN_ENTRY
  * that starts what words 7 and 8 say. */
+enum { FOREIGN_SIZE = 4096, FOREIGN_ENTRY = 0x200 };
 static const uint16_t foreign[] =
     {/* ldr r0, =0x0800001C; ldr r1, [r0]; msr msp, r1; ldr r1, [r0, #4]; bx r1 */
         0x4802, 0x6801, 0xf381, 0x8808, 0x6841, 0x4708, 0x001c, 0x0800};
@@ -650,16 +604,16 @@ static const uint16_t foreign[] =
 static struct host under_another(const char *part, const struct app *image)
 {
     struct host h = {.board = new_board(part, 1)};
-    uint32_t size = board_flash_size(h.board), at = size - 4096;
+    uint32_t size = board_flash_size(h.board), at = size - FOREIGN_SIZE;
     uint8_t *flash = malloc(size);
 
     memset(flash, 0xFF, size);
     memcpy(flash, image->data, image->size);
-    memset(flash + at, 0x5A, 4096);
-    memcpy(flash + at + 0x200, foreign, sizeof foreign);
+    memset(flash + at, 0x5A, FOREIGN_SIZE);
+    memcpy(flash + at + FOREIGN_ENTRY, foreign, sizeof foreign);
     memcpy(flash + 0x1C, flash, 8);
     put32(flash, RAM + 0x1000);
-    put32(flash + 4, FLASH + at + 0x201);
+    put32(flash + 4, FLASH + at + FOREIGN_ENTRY + 1);
     board_load(h.board, FLASH, flash, size);
     free(flash);
     return h;
@@ -667,15 +621,15 @@ static struct host under_another(const char *part, const struct app *image)
 
 static void replaces_another_on(const char *part)
 {
-    struct app image = app_load(FULL), app = app_build(5000, 1, 0);
+    struct app image = app_load(FULL_BOOTLOADER), app = app_build(5000, 1, 0);
     struct host h = under_another(part, &image);
 
     board_power(h.board, true);
     usb_plug(h.board);
     cr_assert(host_enumerate(&h), "%s: pc %08x", part, board_pc(h.board));
     uint32_t reset = flash_word(h.board, FLASH + 4);
-    cr_expect(
-        reset - stub_at(h.board) < STUB && (reset & 1), "%s: page 0 leads to %08x", part, reset);
+    cr_expect(reset - stub_at(h.board) < STUB_SIZE && (reset & 1), "%s: page 0 leads to %08x", part,
+        reset);
     cr_expect(has_proper_of(h.board, &image), "%s", part);
     for (unsigned i = 0; i < 2; i++) {
         power_cycle(h.board);
@@ -728,7 +682,7 @@ static void counts_the_window(struct explorer *e, struct board *b)
 /* Not in our hands altogether: page 0 leads to the other until it is repaired. Counted, and published. */
 Test(self_update, window_of_replacing_another_bootloader)
 {
-    struct app image = app_load(FULL);
+    struct app image = app_load(FULL_BOOTLOADER);
     struct host h = under_another(PART, &image);
     struct replacement r = {0};
     struct explorer e = {

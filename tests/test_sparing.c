@@ -2,88 +2,25 @@
 /* What a job spares: reading what would change nothing, erases that a board does by itself, questions that are
  * answered already. And that nothing is lost by that, also where a board is not what its name says. */
 #include "core/dfu.h"
-#include "tests/mock_device.h"
+#include "mock_job.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
-
-enum { PROGRAM = 5000 /* five pages, the last of them partly */, DEADLINE_MS = 100000 };
-
-static struct mock mock;
-static struct image image;
-static struct caboose_job *job;
-static const struct caboose_report *report;
-
-static void make_program(uint32_t size)
-{
-    uint8_t *data = malloc(size);
-    for (uint32_t i = 0; i < size; i++)
-        data[i] = (uint8_t)(i * 7 + i / 256);
-    transfer_put32(data, 0x20005000);
-    transfer_put32(data + 4, MOCK_BASE + 0x145);
-    image_free(&image);
-    image_init(&image, IMAGE_HEX);
-    cr_assert(image_add(&image, IMAGE_ANY_ALT, MOCK_BASE, data, size) == 0);
-    free(data);
-}
 
 /* All that can be written: fifty pages. */
 static void make_full_program(void)
 {
-    make_program(MOCK_WRITABLE * MOCK_PAGE);
+    make_program(MOCK_BASE, MOCK_WRITABLE * MOCK_PAGE, 0);
 }
 
 static void set_up(void)
 {
-    mock_init(&mock);
-    make_program(PROGRAM);
+    mock_job_set_up();
+    deadline_ms = 100000;
 }
 
-static void tear_down(void)
-{
-    caboose_job_free(job);
-    job = NULL;
-    image_free(&image);
-}
-
-TestSuite(looks, .init = set_up, .fini = tear_down, .timeout = 60);
-TestSuite(habits, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static const struct caboose_order flash_it = {
-    .verb = CABOOSE_FLASH, .image = &image, .alt = PLAN_ANY_ALT};
-
-static enum caboose_error order(struct caboose_order o)
-{
-    caboose_job_free(job);
-    job = caboose_job_new(&o);
-    report = caboose_job_report(job);
-    return mock_run_job(&mock, job, DEADLINE_MS);
-}
-
-static bool holds_image(void)
-{
-    return memcmp(mock.flash, image.segments[0].data, image.segments[0].size) == 0;
-}
-
-static unsigned all_erases(void)
-{
-    unsigned all = 0;
-    for (unsigned i = 0; i < MOCK_PAGES; i++)
-        all += mock.erases[i];
-    return all;
-}
-
-static void expect_rest_kept(void)
-{
-    for (unsigned i = PROGRAM; i < MOCK_SIZE; i++)
-        cr_assert(mock.flash[i] == 0xA5, "the rest of a page was lost at %u", i);
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    cr_expect(strstr(text, part), "\"%s\" does not say \"%s\"", text, part);
-}
+TestSuite(looks, .init = set_up, .fini = mock_job_tear_down, .timeout = 60);
+TestSuite(habits, .init = set_up, .fini = mock_job_tear_down, .timeout = 60);
 
 /* --- looks ----------------------------------------------------------------------------------------- */
 
@@ -137,7 +74,7 @@ Test(looks, at_a_blank_board_that_erases_by_itself_are_few)
 
 Test(looks, at_a_large_sector_end_with_the_first_difference)
 {
-    make_program(3 * 16384);
+    make_program(MOCK_BASE, 3 * 16384, 0);
     mock.map = "@Internal Flash  /0x08000000/03*016Kg,16*001Ka";
     mock.erase_size = 16384;
     memcpy(mock.flash, image.segments[0].data, 3 * 16384);

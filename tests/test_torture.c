@@ -1,43 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /* A slice of the campaign of power cuts (make torture), on the parts with pages of 2 KB above all (P3). */
-#include "campaign.h"
+#include "slices.h"
 
 #include <criterion/criterion.h>
 
-/* Each operation is cut with bits left to chance, some with the other outcomes. */
-static void slice_of(
-    const char *flow, const char *part, const uint64_t every[BOARD_TORN_KINDS], bool but_the_last)
-{
-    struct order o = {.flow = flow_find(flow),
-        .part = part,
-        .seed = 20264,
-        .sample = 64,
-        .download = 8,
-        .but_the_last = but_the_last};
-    struct tally t = {0};
+enum { SEED = 20264 };
 
-    cr_assert(o.flow);
-    for (unsigned i = 0; i < BOARD_TORN_KINDS; i++)
-        o.every[i] = every[i];
-    trial_cuts(&o, &t);
-    printf(
-        "%s on %s: %llu operations, %llu cuts, %llu different flashes: %llu run the old, %llu the "
-        "new, %llu DFU, %llu in the window; %llu powered up, %llu followed by a download; "
-        "seed %llu\n",
-        flow, part, (unsigned long long)t.operations, (unsigned long long)t.cuts,
-        (unsigned long long)t.states, (unsigned long long)t.old_runs,
-        (unsigned long long)t.new_runs, (unsigned long long)t.dfu, (unsigned long long)t.window,
-        (unsigned long long)t.powered, (unsigned long long)t.downloads, (unsigned long long)o.seed);
-    for (unsigned i = 0; i < FAILURE_KINDS; i++)
-        cr_expect_eq(t.failures[i].count, 0, "%llu × %s: build/tests/torture %s",
-            (unsigned long long)t.failures[i].count, t.failures[i].what, t.failures[i].replay);
-    cr_expect(t.cuts > 500 || o.flow->writes_options);
-    cr_expect_eq(t.windows, o.flow->opens_page0 || o.flow->writes_options);
+static void check_window(const char *flow, const struct tally *t)
+{
+    const struct flow *f = flow_find(flow);
+
+    cr_expect(t->cuts > 500 || f->writes_options);
+    cr_expect_eq(t->windows, f->opens_page0 || f->writes_options);
 }
 
 static void slice(const char *flow, const char *part, const uint64_t every[BOARD_TORN_KINDS])
 {
-    slice_of(flow, part, every, false);
+    struct tally t = check_cuts(flow, part, SEED, every);
+
+    check_window(flow, &t);
+}
+
+static void slice_but_the_last(
+    const char *flow, const char *part, const uint64_t every[BOARD_TORN_KINDS])
+{
+    struct tally t = check_cuts_but_the_last(flow, part, SEED, every);
+
+    check_window(flow, &t);
 }
 
 static const uint64_t dense[BOARD_TORN_KINDS] = {16, 12, 1, 14, 0};
@@ -90,8 +79,8 @@ Test(torture, option_bytes_that_a_cut_left_keep_the_application_running, .timeou
 /* Cells that read otherwise at each power-up: what looks as wanted in the next session is not relied on. */
 Test(torture, marginal_cells_that_a_cut_left_are_written_again, .timeout = 120)
 {
-    slice_of("update", "stm32f103rc", marginal, true);
-    slice_of("install", "stm32f103c8", marginal, true);
+    slice_but_the_last("update", "stm32f103rc", marginal);
+    slice_but_the_last("install", "stm32f103c8", marginal);
     slice("self-update", "stm32f103cb", marginal);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* An application comes over DFU, runs as if from reset, is replaced by another, and is never torn
  * (P1, P2, P3, P8). */
-#include "dfu_host.h"
+#include "checks.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -9,32 +9,6 @@
 #include <string.h>
 
 #define PART "stm32f103c8"
-enum { RESET_HOLD = 20 };
-
-enum { /* RCC_CSR, RM0008 §7.3.10 */
-    PINRSTF = 1 << 26,
-    PORRSTF = 1 << 27,
-    SFTRSTF = 1 << 28,
-    IWDGRSTF = 1 << 29,
-};
-
-static void check_board(const struct board *b)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(!c, "pc %08x, %08x: %s", c->pc, c->addr, c->rule);
-}
-
-#define check_dfu(did, h) check_dfu_at(__LINE__, did, h)
-static void check_dfu_at(int line, bool did, const struct host *h)
-{
-    const struct board_complaint *c = board_complaint(h->board);
-
-    cr_assert(did, "line %d: last answer %d: status %u, state %u, poll %u; transfer %llu; %s", line,
-        h->last.result, h->last.status, h->last.state, h->last.poll_ms,
-        (unsigned long long)h->transfers, c ? c->rule : "no complaint");
-}
-
 /* --- an application comes, and runs ------------------------------------------------------------- */
 
 Test(update, application_runs_after_leave)
@@ -164,12 +138,10 @@ Test(update, leave_without_an_application_is_an_error_and_stays)
 Test(update, reset_button_returns_to_dfu)
 {
     struct app app = app_build(5000, 1, 0);
-    struct host h = host_with_application(PART, &app);
+    struct host h = running(PART, &app);
 
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
     for (unsigned i = 0; i < 3; i++) { /* the button again while in DFU: still DFU */
-        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+        board_press_reset(h.board, RESET_HOLD);
         cr_expect(host_enumerate(&h), "press %u", i);
     }
     power_cycle(h.board);
@@ -177,71 +149,46 @@ Test(update, reset_button_returns_to_dfu)
     check_board(h.board);
 }
 
-static bool obeys(struct host *h, const struct app *app, char order)
-{
-    board_uart_send(h->board, 1, (uint8_t)order);
-    return hears(h->board, app->tag, 700);
-}
-
 Test(update, software_and_watchdog_resets_start_the_application)
 {
     struct app app = app_build(5000, 1, 0);
-    struct host h = host_with_application(PART, &app);
+    struct host h = running(PART, &app);
 
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
-    cr_expect(obeys(&h, &app, 'R'), "software reset");
-    cr_expect(obeys(&h, &app, 'R'), "software reset again");
-    cr_expect(obeys(&h, &app, 'W'), "watchdog");
-    cr_expect(obeys(&h, &app, 'R'), "software reset after the watchdog's");
+    cr_expect(app_obeys(&h, &app, 'R'), "software reset");
+    cr_expect(app_obeys(&h, &app, 'R'), "software reset again");
+    cr_expect(app_obeys(&h, &app, 'W'), "watchdog");
+    cr_expect(app_obeys(&h, &app, 'R'), "software reset after the watchdog's");
     struct board_counts n;
     board_counts(h.board, &n);
     cr_expect_eq(n.watchdog_resets, 1);
     check_board(h.board);
 }
 
-static void hands_over(const struct host *h, uint32_t flag, const char *what)
-{
-    uint32_t causes = flash_word(h->board, APP_KEEPS_R0), all = 0xFC000000;
-
-    cr_expect_eq(causes & all & ~(uint32_t)PINRSTF, flag, "%s: r0 is %08x", what, causes);
-}
-
 Test(update, reset_cause_is_handed_over_in_r0)
 {
     struct app app = app_build(5000, 1, 0);
-    struct host h = host_with_application(PART, &app);
+    struct host h = running(PART, &app);
 
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
-    hands_over(&h, PORRSTF, "power-up");
-    cr_assert(obeys(&h, &app, 'R'));
-    hands_over(&h, SFTRSTF, "software reset");
-    cr_assert(obeys(&h, &app, 'W'));
-    hands_over(&h, IWDGRSTF, "watchdog");
-    cr_assert(obeys(&h, &app, 'R'));
-    hands_over(&h, SFTRSTF, "software reset after a watchdog's: flags accumulate");
-    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-    cr_assert(host_enumerate(&h));
+    check_causes(&h, &app);
+    cr_assert(app_obeys(&h, &app, 'R'));
+    check_cause(&h, CAUSE_SOFTWARE); /* and not the watchdog's: flags accumulate */
+    check_dfu(press_reset(&h), &h);
     check_dfu(dfu_leave(&h, 0), &h);
     cr_assert(hears(h.board, app.tag, 1000));
-    hands_over(&h, SFTRSTF, "leave");
+    check_cause(&h, CAUSE_SOFTWARE);
 }
 
 static void request_enters_dfu_once(char order)
 {
     struct app app = app_build(5000, 1, 0);
-    struct host h = host_with_application(PART, &app);
+    struct host h = running(PART, &app);
 
-    usb_plug(h.board);
-    board_power(h.board, true);
-    cr_assert(hears(h.board, app.tag, 20));
     board_uart_send(h.board, 1, (uint8_t)order);
     cr_expect_not(hears(h.board, app.tag, 50));
     cr_assert(host_enumerate(&h), "'%c' is no request", order);
     check_dfu(dfu_leave(&h, 0), &h);
     cr_expect(hears(h.board, app.tag, 1000), "'%c' was not for once", order);
-    cr_expect(obeys(&h, &app, 'R'));
+    cr_expect(app_obeys(&h, &app, 'R'));
     check_board(h.board);
 }
 
@@ -301,11 +248,10 @@ Test(update, read_back_equals_the_file)
         struct app app = app_build(7001, 5 + kind, kind);
         struct host h = host_on_new_board(PART);
         check_dfu(flash_application(&h, &app), &h);
-        reads_back(&h, &app, XFER); /* in the same session */
+        check_reads(&h, FLASH, app.data, app.size); /* in the same session */
         power_cycle(h.board);
         cr_assert(hears(h.board, app.tag, 20));
-        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-        cr_assert(host_enumerate(&h));
+        check_dfu(press_reset(&h), &h);
         const unsigned blocks[] = {XFER, 512, 64, 100, 1, 3, 5};
         for (unsigned i = 0; i < 7; i++)
             if (blocks[i] > 5)
@@ -325,16 +271,14 @@ Test(update, read_back_before_abort_is_what_was_written_so_far)
 {
     struct app app = app_build(4096, 5, 0);
     struct host h = host_on_new_board(PART);
-    uint8_t back[PAGE], blank[PAGE];
+    uint8_t blank[PAGE];
 
     memset(blank, 0xFF, sizeof blank);
     check_dfu(dfu_open(&h), &h);
     check_dfu(dfu_erase(&h, FLASH) && dfu_erase(&h, FLASH + PAGE), &h);
     check_dfu(dfu_write(&h, FLASH, app.data, PAGE), &h);
-    check_dfu(dfu_read(&h, FLASH, back, PAGE, XFER), &h);
-    cr_expect_arr_eq(back, app.data, PAGE);
-    check_dfu(dfu_read(&h, FLASH + PAGE, back, PAGE, XFER), &h);
-    cr_expect_arr_eq(back, blank, PAGE, "an erased page is blank in the host's eyes");
+    check_reads(&h, FLASH, app.data, PAGE);
+    check_reads(&h, FLASH + PAGE, blank, PAGE); /* erased: blank in the host's eyes */
 }
 
 Test(update, largest_image_fills_all_that_the_memory_map_offers)
@@ -345,10 +289,8 @@ Test(update, largest_image_fills_all_that_the_memory_map_offers)
         struct host h = host_on_new_board(parts[i]);
         struct app app = app_build(app_room(h.board), 9, IMAGE_FILLS_RESERVED_VECTORS);
         check_dfu(flash_application(&h, &app), &h);
-        reads_back(&h, &app, XFER);
-        check_dfu(dfu_leave(&h, 2), &h);
-        cr_expect(hears(h.board, app.tag, 1000));
-        cr_expect(flash_holds(h.board, &app));
+        check_reads(&h, FLASH, app.data, app.size);
+        check_leaves(&h, &app);
         check_board(h.board);
     }
 }
@@ -356,13 +298,9 @@ Test(update, largest_image_fills_all_that_the_memory_map_offers)
 Test(update, image_that_lacks_a_page_in_the_middle_is_read_back_with_0xff_there)
 {
     struct app app = app_build(4 * PAGE, 9, 0), old = app_build(4 * PAGE, 8, 0);
-    struct host h = host_with_application(PART, &old);
-    uint8_t back[4 * PAGE];
+    struct host h = running(PART, &old);
 
-    board_power(h.board, true);
-    cr_assert(hears(h.board, old.tag, 20));
-    board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-    cr_assert(host_enumerate(&h));
+    check_dfu(press_reset(&h), &h);
     check_dfu(dfu_open(&h), &h);
     for (uint32_t page = 0; page < 4; page++)
         check_dfu(dfu_erase(&h, FLASH + page * PAGE), &h);
@@ -370,11 +308,8 @@ Test(update, image_that_lacks_a_page_in_the_middle_is_read_back_with_0xff_there)
         if (page != 2)
             check_dfu(dfu_write(&h, FLASH + page * PAGE, app.data + page * PAGE, PAGE), &h);
     memset(app.data + 2 * PAGE, 0xFF, PAGE);
-    check_dfu(dfu_read(&h, FLASH, back, sizeof back, XFER), &h);
-    cr_expect_arr_eq(back, app.data, sizeof back);
-    check_dfu(dfu_leave(&h, 2), &h);
-    cr_expect(hears(h.board, app.tag, 1000));
-    cr_expect(flash_holds(h.board, &app));
+    check_reads(&h, FLASH, app.data, app.size);
+    check_leaves(&h, &app);
 }
 
 /* --- again, and differently --------------------------------------------------------------------- */
@@ -396,9 +331,8 @@ Test(update, another_application_replaces_the_first)
         check_dfu(dfu_leave(&h, 2), &h);
         cr_expect(hears(h.board, next.tag, 1000), "%zu bytes", sizes[i]);
         cr_expect(flash_holds(h.board, &next));
-        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-        cr_assert(host_enumerate(&h));
-        reads_back(&h, &next, XFER);
+        check_dfu(press_reset(&h), &h);
+        check_reads(&h, FLASH, next.data, next.size);
     }
     check_board(h.board);
 }
@@ -414,14 +348,15 @@ Test(update, identical_application_costs_no_erase_and_nothing_but_its_record)
         struct host h = in_dfu_with(&app);
         struct work before = work_so_far(h.board);
         check_dfu(flash_application(&h, &app), &h);
-        reads_back(&h, &app, XFER);
+        check_reads(&h, FLASH, app.data, app.size);
         check_dfu(dfu_leave(&h, 2), &h);
         cr_expect(hears(h.board, app.tag, 1000));
         struct work done = work_since(h.board, before);
         printf("identical re-flash of %zu bytes: %llu erases, %llu half-words\n", app.size,
             (unsigned long long)done.erases, (unsigned long long)done.halfwords);
         cr_expect_eq(done.erases, 0);
-        cr_expect_leq(done.halfwords, RECORD, "it is written anew once: a cut may have weakened it");
+        cr_expect_leq(
+            done.halfwords, RECORD, "it is written anew once: a cut may have weakened it");
     }
 }
 
@@ -455,9 +390,7 @@ Test(update, one_changed_page_costs_one_erase_and_leaves_page_0_closed)
     cr_expect_eq(done.erases, 1);
     cr_expect_leq(done.halfwords, PAGE / 2 + RECORD);
     cr_expect_eq(n1.page0_windows, n0.page0_windows, "page 0 was opened");
-    power_cycle(h.board);
-    cr_expect(hears(h.board, app.tag, 20));
-    cr_expect(flash_holds(h.board, &app));
+    check_runs_again(&h, &app);
 }
 
 Test(update, changed_settings_page_keeps_the_application)
@@ -477,12 +410,9 @@ Test(update, changed_settings_page_keeps_the_application)
             power_cycle(h.board);
             cr_assert(hears(h.board, app.tag, 20), "round %u: the application is lost", round);
             cr_expect(flash_holds(h.board, &app));
-            board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-            cr_assert(host_enumerate(&h));
-            reads_back(&h, &app, XFER);
-            uint8_t back[PAGE];
-            check_dfu(dfu_read(&h, FLASH + 40 * PAGE, back, PAGE, XFER), &h);
-            cr_expect_arr_eq(back, settings, PAGE);
+            check_dfu(press_reset(&h), &h);
+            check_reads(&h, FLASH, app.data, app.size);
+            check_reads(&h, FLASH + 40 * PAGE, settings, PAGE);
         }
         check_board(h.board);
     }
@@ -494,7 +424,7 @@ Test(update, application_survives_a_session_that_only_reads)
     struct host h = in_dfu_with(&app);
     struct work before = work_so_far(h.board);
 
-    reads_back(&h, &app, XFER);
+    check_reads(&h, FLASH, app.data, app.size);
     check_dfu(dfu_to_idle(&h), &h);
     power_cycle(h.board);
     cr_expect(hears(h.board, app.tag, 20));
@@ -513,8 +443,7 @@ Test(update, hundreds_of_updates_in_a_row_all_take)
         if (i % 16 == 0 || (i > 120 && i < 136)) {
             power_cycle(h.board);
             cr_assert(hears(h.board, app[i & 1].tag, 20), "update %u", i);
-            board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-            cr_assert(host_enumerate(&h));
+            check_dfu(press_reset(&h), &h);
         }
     }
     unsigned journal = app_room(h.board) / PAGE;
@@ -541,9 +470,8 @@ Test(update, examples_run_and_read_back)
         cr_expect(hears(h.board, "\n", 3000), "%s says nothing", paths[i]);
         printf("%-28s %6zu bytes: %s", paths[i], app.size, heard());
         cr_expect(flash_holds(h.board, &app));
-        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-        cr_assert(host_enumerate(&h));
-        reads_back(&h, &app, XFER);
+        check_dfu(press_reset(&h), &h);
+        check_reads(&h, FLASH, app.data, app.size);
         check_board(h.board);
         app_free(&app);
     }
@@ -561,15 +489,6 @@ struct survey {
     } known[256];
     unsigned known_count;
 };
-
-static void complain(const struct explorer *e, const struct board *b, const char *what)
-{
-    const struct board_complaint *c = board_complaint(b);
-
-    cr_assert(false, "cut at operation %llu (%s), seed %llu: %s; pc %08x; %s",
-        (unsigned long long)e->operations, torn_name(e->torn), (unsigned long long)e->seed, what,
-        board_pc(b), c ? c->rule : "no complaint");
-}
 
 /* Powers it up and sees: an application, or DFU. */
 static const struct app *try_it(struct explorer *e, struct board *b)
@@ -638,17 +557,11 @@ static void update_with_cuts(
 {
     struct host h = in_dfu_with(old);
     if (journal) {
-        uint8_t *records = calloc(journal, 8), now[8];
-        uint32_t at = FLASH + app_room(h.board);
         board_power(h.board, false);
-        board_peek(h.board, at + 8, now, sizeof now); /* behind that of the first download */
-        board_load(h.board, at, records, 8 * journal);
-        board_load(h.board, at + 8 * journal, now, sizeof now);
-        free(records);
+        journal_use(h.board, journal);
         board_power(h.board, true);
         cr_assert(hears(h.board, old->tag, 20), "the record was moved");
-        board_press_reset(h.board, RESET_HOLD * BOARD_MS);
-        cr_assert(host_enumerate(&h));
+        check_dfu(press_reset(&h), &h);
     }
     struct survey s = {.old = old, .new = new, .old_flash = flash_dump(h.board)};
     struct board *dry = board_copy(h.board);
@@ -743,7 +656,7 @@ static void check_not_torn(struct host *h, const struct app *old, const struct a
             "%s after transfer %llu: the old application runs and is not complete", how,
             (unsigned long long)stopped_at);
         free(now);
-        board_press_reset(h->board, RESET_HOLD * BOARD_MS);
+        board_press_reset(h->board, RESET_HOLD);
     }
     if (strstr(heard(), new->tag)) { /* only the last word's answer was lost */
         cr_expect(may_be_whole && flash_holds(h->board, new),
@@ -839,7 +752,7 @@ Test(update, settings_page_does_not_make_a_torn_application_valid)
         if (i & 1) {
             power_cycle(h.board);
             if (hears(h.board, old.tag, 20))
-                board_press_reset(h.board, RESET_HOLD * BOARD_MS);
+                board_press_reset(h.board, RESET_HOLD);
             cr_assert(host_enumerate(&h));
         }
         check_dfu(dfu_open(&h), &h);
@@ -879,9 +792,9 @@ Test(update, second_session_on_the_heels_of_a_killed_one_succeeds)
     }
 }
 
-/* A packet that is lost, at many places: the host repeats it. Three times in vain, and the transfer
- * has failed; so it has where a GETSTATUS is repeated that was heard: it tells what comes next. Then the
- * next session must do. */
+/* A packet that is lost, at many places: the host repeats it. Three times in vain, while the CPU stands still for
+ * flash and a SETUP that was heard is not cleared away, and the transfer has failed. Then the next session must
+ * do. */
 Test(update, lost_packets_do_no_harm)
 {
     struct app old = app_build(2500, 61, 0), new = app_build(2500, 62, 0);
