@@ -86,10 +86,8 @@ static void close_page(void)
     S->open = 0;
     if (!page)
         return;
-    if (S->status != DFU_OK) {
-        tear();
+    if (S->status != DFU_OK)
         return;
-    }
     if (page == APP_START) {
         const uint32_t *stub = (const uint32_t *)S->stub;
         if (S->words[NAME] == stub[NAME] &&
@@ -132,8 +130,6 @@ static void close_page(void)
         if (want != *to)
             S->status = (uint8_t)stub_flash_program((uint32_t)to, want);
     }
-    if (S->status != DFU_OK)
-        tear();
 }
 
 static void open_page(uint32_t addr)
@@ -162,13 +158,13 @@ static void app_erase(uint32_t addr)
     *mark = (uint8_t)(was | WAITS);
 }
 
-/* Pages that are blank need no erase; one that power failed over is erased when data come for it. */
+/* Pages that are blank need no erase, but those that power failed over: they may only read so. */
 INLINE void app_mass_erase(void)
 {
     S->open = 0;
     S->lacking = 0;
     for (uint32_t addr = S->zero; in_app(addr); addr += 4)
-        if (*(const volatile uint32_t *)addr != 0xFFFFFFFF)
+        if (*(const volatile uint32_t *)addr != 0xFFFFFFFF || *page_at(addr))
             *page_at(addr) |= WAITS;
 }
 

@@ -47,8 +47,7 @@ $B/firmware/%-tail.elf: $B/boot/%/stub.o $B/boot/%/proper.o boot/link.ld
 	@echo link $@
 	@sum=0; for pass in 1 2; do \
 	    $(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/link.ld -Wl,--defsym=proper_size=$(call PROPER_KB,$*)K \
-	        -Wl,--defsym=layout=0x$$(printf '%x%x' "'$(call PROPER_KB,$*)" "'t") \
-	        -Wl,--defsym=proper_sum=$$sum -Wl,-Map=$(@:.elf=.map) $(filter %.o,$^) -o $@ && \
+		        -Wl,--defsym=proper_sum=$$sum -Wl,-Map=$(@:.elf=.map) $(filter %.o,$^) -o $@ && \
 	    $(ARM)objcopy -O binary $@ $(@:.elf=.bin) || exit; \
 	    sum=$$(tail -c +1025 $(@:.elf=.bin) | od -An -v -tu4 -w4 | \
 	        awk '{ sum = (sum + $$1) % 4294967296 } END { printf "%.0f", sum }'); \
@@ -62,7 +61,7 @@ $B/boot/%/head.o: boot/head.c %.mk boot/boot.mk
 
 $B/firmware/%-head.elf: $B/boot/%/head.o boot/head.ld
 	@mkdir -p $(@D)
-	$(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/head.ld -Wl,--defsym=layout=0x$$(printf '%x%x' "'$($*.HEAD_KB)" "'h") \
+	$(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/head.ld \
 	    -Wl,-Map=$(@:.elf=.map) $< -o $@
 
 $B/firmware/%.bin: $B/firmware/%.elf

@@ -148,6 +148,14 @@ TEXT(protected, "locked");
 __attribute__((section(".proper.text"), used, visibility("hidden"))) const char proper_text[12] =
     "caboose " VERSION;
 
+/* Into S->reply, to be completed there. Not S->block: a block may wait there for its GETSTATUS. */
+static void to_reply(const uint8_t *from, unsigned size)
+{
+    S->tx = (const uint8_t *)S->reply;
+    while (size--)
+        ((uint8_t *)S->reply)[size] = from[size];
+}
+
 int descriptor_set(void)
 {
     const uint8_t *start;
@@ -156,10 +164,9 @@ int descriptor_set(void)
     S->tx = start;
 #if WITH_WINDOWS > 1
     const char *rest;
-    app_read((uint32_t)start, sizeof set_start);
+    to_reply(start, sizeof set_start);
     FIND(rest, set_rest);
-    stub_put_text((half_word *)(void *)(S->block + (uint32_t)start % 4 + sizeof set_start), rest,
-        sizeof set_rest);
+    stub_put_text(S->text + sizeof set_start / 2, rest, sizeof set_rest);
 #endif
     return SET_SIZE;
 }
@@ -230,8 +237,8 @@ int descriptor(unsigned wValue)
     for (unsigned size; (size = *d++) != 0; d += size)
         if (d[1] << 8 == (int)wValue) { /* the only one of its type */
             if (HEAD && S->locked && d[1] == CONFIGURATION) {
-                app_read((uint32_t)d, size);
-                S->block[(uint32_t)d % 4 + ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
+                to_reply(d, size);
+                ((uint8_t *)S->reply)[ATTRIBUTES] = DFU_CAN_DNLOAD | DFU_WILL_DETACH;
             } else {
                 S->tx = d;
             }

@@ -106,8 +106,11 @@ void dfu_work(void)
     unsigned state = S->dfu;
     if (state == DFU_DNBUSY)
         state = DFU_DNLOAD_IDLE;
-    if (S->status != DFU_OK)
+    if (S->status != DFU_OK) {
         state = DFU_ERROR;
+        if (S->status != DFU_ERR_STALLEDPKT)
+            tear();
+    }
     S->dfu = (uint8_t)state;
 }
 
@@ -195,8 +198,10 @@ int dfu_request(void)
     case DFU_DOWNLOAD:
         S->wBlockNum = S->setup.wValue;
         S->length = (uint16_t)size;
-        if (size)
+        if (size) {
+            S->leaving = 0;     /* it goes on after all */
             return USB_RECEIVE; /* dfuDNLOAD-SYNC when it has come: usb.c */
+        }
         app_finish(S->pointer);
         S->leaving = LEAVE_UNASKED_TICKS;
         S->dfu = DFU_MANIFEST_SYNC;

@@ -77,6 +77,7 @@ static void commit(void)
 /* What runs now? DFU if it is asked for, or if there is no application. */
 _Noreturn __attribute__((section(".stub.entry"), used)) void reset_entry(void)
 {
+    TELL_LAYOUT();
     const struct record *mark = MARK;
     uint32_t cause;
     bool dfu = dfu_asked(&cause);

@@ -36,6 +36,19 @@ enum {
     STACK_TOP = 0x20001800, /* the end of the smallest part's RAM: 6 KB */
 };
 
+/*
+ * What an image must share with the one that it replaces, as a text of four characters: the layout; KB of the
+ * proper (head layout: of what is before the application); the crystal's MHz; the pin that switches the pull-up.
+ */
+#define DIGIT(n) ((n) < 10 ? (n) + '0' : (n) < 36 ? (n)-10 + 'A' : (n)-36 + 'a')
+enum {
+    LAYOUT_TEXT = (HEAD ? 'h' : 't') | DIGIT(HEAD ? APP_AT / 1024 : PROPER_KB) << 8 |
+                  DIGIT(HSE_MHZ) << 16 |
+                  DIGIT(CONNECT_PORT ? (CONNECT_PORT - 'A') * 8 + CONNECT_PIN - 7 : 0) << 24,
+};
+/* For the linker script, from within a function. */
+#define TELL_LAYOUT() __asm volatile(".global layout\n\t.set layout, %c0" : : "i"(LAYOUT_TEXT))
+
 /* Are pages 2 KB, not 1 KB? That is so on high density, where the stub stands behind 128 KB (PM0075
  * §2.1). */
 static inline bool large_pages(uint32_t stub)
@@ -77,8 +90,8 @@ static inline __attribute__((always_inline)) bool record_valid(const struct reco
  * A record of the journal: two words. A record is valid when they fit each other; it is programmed
  * after everything that it vouches for, its last half-word last, and zeroed, that one first, before
  * anything of that is changed (PM0075 §2.3.3 lets 0x0000 be programmed over anything). Its first is the upper
- * half of the reset vector, which is the same in each: if power fails over it and it reads blank, the next record
- * goes over it and finishes it. At most one record is valid.
+ * half of the reset vector: if power fails over it and it reads blank, the next record goes over it and finishes it,
+ * as it is the same in most; if not, what stands then is invalid. At most one record is valid.
  */
 struct record {
     uint32_t

@@ -80,7 +80,10 @@ static struct record *journal_last(void)
 SERVICE journal_clear(void)
 {
     flash_program(here() + STUB_SIZE - 2, 0);
-    return clear_record(journal_last());
+    struct record *r = journal_last();
+    if (r->reset == 0xFFFFFFFF) /* blank, perhaps by chance: a cut in its erase */
+        flash_erase((uint32_t)r);
+    return clear_record(r);
 }
 
 /* journal_clear() came first, so that one was used. */
@@ -164,6 +167,7 @@ _Noreturn __attribute__((section(".stub.entry"))) void reset_entry(void)
         __builtin_unreachable();
     }
 
+    TELL_LAYOUT();
     uint32_t cause;
     bool dfu = dfu_asked(&cause);
     const struct record *r = (const struct record *)journal_of(here());

@@ -20,7 +20,7 @@ enum {
     ENTRY = 0x41, /* reset_entry() in it, as a Thumb address; the linker script asserts it */
     NAME = 2,     /* its words 2 and 3: "caboose\0" */
     TEXT = 5,   /* … where, from its start, a text stands that tells the version of the proper */
-    LAYOUT = 6, /* … the layout, as text: images of another do not fit here */
+    LAYOUT = 6, /* LAYOUT_TEXT: images of another do not fit here */
 };
 
 /* Unlock flash as needed. DFU_OK, or what went wrong: DFU_ERR_WRITE (write-protected), DFU_ERR_ERASE

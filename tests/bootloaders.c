@@ -6,15 +6,15 @@
 #include <string.h>
 
 static const struct bootloader bootloaders[] = {
-    {"bluepill-tail",      4, "t3", FLASH,          8000000,          0,   0, 1, false, 0, true },
-    {"bluepill-full-tail", 5, "t4", FLASH,          8000000,          0,   0, 1, false, 0, true },
-    {"maple-mini-tail",    4, "t3", FLASH,          8000000,          'B', 9, 0, true,  0, true },
-    {"f103-12mhz-tail",    5, "t4", FLASH,          12000000,         0,   0, 1, false, 0, true },
-    {"f103-16mhz-tail",    5, "t4", FLASH,          16000000,         0,   0, 1, false, 5, false},
-    {"f103-hsi-tail",      4, "t3", FLASH,          BOARD_NO_CRYSTAL, 0,   0, 2, false, 0, false},
-    {"bluepill-head",      4, "h4", FLASH + 0x1000, 8000000,          0,   0, 1, false, 0, true },
-    {"maple-mini-head",    4, "h8", FLASH + 0x2000, 8000000,          'B', 9, 0, true,  0, true },
-    {"f103-16mhz-head",    4, "h3", FLASH + 0x8000, 16000000,         0,   0, 1, false, 5, true },
+    {"bluepill-tail",      4, "t380", FLASH,          8000000,          0,   0, 1, false, 0, true },
+    {"bluepill-full-tail", 5, "t480", FLASH,          8000000,          0,   0, 1, false, 0, true },
+    {"maple-mini-tail",    4, "t38A", FLASH,          8000000,          'B', 9, 0, true,  0, true },
+    {"f103-12mhz-tail",    5, "t4C0", FLASH,          12000000,         0,   0, 1, false, 0, true },
+    {"f103-16mhz-tail",    5, "t4G0", FLASH,          16000000,         0,   0, 1, false, 5, false},
+    {"f103-hsi-tail",      4, "t300", FLASH,          BOARD_NO_CRYSTAL, 0,   0, 2, false, 0, false},
+    {"bluepill-head",      4, "h480", FLASH + 0x1000, 8000000,          0,   0, 1, false, 0, true },
+    {"maple-mini-head",    4, "h88A", FLASH + 0x2000, 8000000,          'B', 9, 0, true,  0, true },
+    {"f103-16mhz-head",    4, "hWG0", FLASH + 0x8000, 16000000,         0,   0, 1, false, 5, true },
 };
 
 const struct bootloader *use_bootloader(const char *name)

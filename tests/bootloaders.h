@@ -8,7 +8,7 @@
 struct bootloader {
     const char *name; /* of its file: build/firmware/<name>.bin */
     unsigned kb;      /* of the image, at most */
-    char layout[3];   /* word 6: t and the proper's KB, or h and a digit of `base` */
+    char layout[5];   /* word 6, LAYOUT_TEXT of boot/layout.h */
     uint32_t base;    /* where applications begin */
     uint32_t hse_hz;
     char pull_up_port; /* the pin that switches D+'s pull-up; 0: it is there for good */
