@@ -74,8 +74,8 @@ static inline uint32_t caboose_reset_cause(uint32_t r0)
 /*
  * Where the part of caboose stands that is never replaced, a whole kilobyte from the start of flash, found by the
  * reset vector of flash, which leads into it; 0: there is none. Words 2 and 3 of it are "caboose", 5 tells
- * how far from its start the version stands, 6 is the layout as text: "t3" for the end of flash, 3 KB; "h4"
- * for the start, the application behind 4 KB.
+ * how far from its start the version stands, 6 is the layout as text: "t38" for the end of flash, 3 KB and
+ * the stub, a crystal of 8 MHz; "h48" for the start, the application behind 4 KB. Behind it the pin for D+, '0' if none.
  */
 static inline const int32_t *caboose_stub(void)
 {
