@@ -161,10 +161,9 @@ $B/tests/torture: $(patsubst %,$B/obj/tests/%.o,torture campaign dfu_host usb_ev
 	$(CC) $(CFLAGS) $^ -o $@
 torture: $B/tests/torture firmware
 	cp $B/firmware/bluepill-tail.bin $B/tests/torture.firmware
-	cp $B/firmware/bluepill-full-tail.bin $B/tests/torture.full
 	cp $B/firmware/bluepill-head.bin $B/tests/torture.head
 	$B/tests/torture --minutes $(MINUTES) --firmware $B/tests/torture.firmware \
-	    --full $B/tests/torture.full --head $B/tests/torture.head --report RELIABILITY.md \
+	    --head $B/tests/torture.head --report RELIABILITY.md \
 	    --commit "$$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- boot core || echo ', boot changed')"
 
 # Hosts that we have not written: strangers/README.md.

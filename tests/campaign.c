@@ -27,8 +27,7 @@ enum flow_name {
 };
 
 const char *plain_bootloader = BOOTLOADER;
-const char *full_bootloader = "build/firmware/bluepill-full-tail.bin";
-const char *head_bootloader = "build/firmware/bluepill-head.bin";
+const char *head_bootloader = HEAD_BOOTLOADER;
 
 // clang-format off
 const struct flow flows[] = {
@@ -927,9 +926,7 @@ static bool prepare(struct trial *t, const struct order *o, struct tally *tally)
 {
     *t = (struct trial){.o = o, .t = tally, .chance = o->seed, .shares = 1, .cuts_so_far = 1};
     t->flow = name_of(o->flow);
-    bootloader_path = o->flow->head             ? head_bootloader
-                      : o->flow->writes_options ? full_bootloader
-                                                : plain_bootloader;
+    bootloader_path = o->flow->head ? head_bootloader : plain_bootloader;
     app_base = o->flow->head ? HEAD_BASE : FLASH;
     prepare_apps(t);
     if (o->flow->installs)

@@ -74,17 +74,16 @@ uint64_t failures_of(const struct tally *t);
 uint64_t marginal_failures_of(const struct tally *t);
 void tally_add(struct tally *to, const struct tally *from);
 
-/* The images that the boards carry: the ordinary one, the one that writes option bytes, and the one of the
- * head layout, with applications at HEAD_BASE. */
-extern const char *plain_bootloader, *full_bootloader, *head_bootloader;
+/* The images that the boards carry: the tail layout's, and the one of the head layout, with applications at HEAD_BASE. */
+extern const char *plain_bootloader, *head_bootloader;
 enum { HEAD_BASE = FLASH + 0x1000 };
 
 struct flow {
     const char *name, *what;
-    bool opens_page0;    /* may */
-    bool installs;       /* the installation itself is cut */
-    bool writes_options; /* with full_bootloader */
-    bool head;           /* with head_bootloader: the flow behind "head-" in the name, there */
+    bool opens_page0; /* may */
+    bool installs;    /* the installation itself is cut */
+    bool writes_options;
+    bool head; /* with head_bootloader: the flow behind "head-" in the name, there */
 };
 extern const struct flow flows[];
 extern const unsigned flow_count;

@@ -15,7 +15,7 @@ static struct order order_of(const char *flow, const char *part, uint64_t seed)
     return o;
 }
 
-static void check_failures(const struct tally *t)
+void check_failures(const struct tally *t)
 {
     for (unsigned i = 0; i < FAILURE_KINDS; i++)
         cr_expect_eq(t->failures[i].count, 0, "%llu × %s: build/tests/torture %s",

@@ -5,6 +5,8 @@
 
 #include "campaign.h"
 
+/* None, or each kind told with what shows the first again. */
+void check_failures(const struct tally *t);
 /* The cuts of o->every, one known state in 64 judged all the same. */
 struct tally check_cuts(
     const char *flow, const char *part, uint64_t seed, const uint64_t every[BOARD_TORN_KINDS]);

@@ -2,7 +2,7 @@
 /*
  * The campaigns as a program: make torture.
  *
- *   torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--head FILE] [--commit ID]
+ *   torture [--minutes N] [--workers N] [--firmware FILE] [--head FILE] [--commit ID]
  *           [--report FILE]
  *   torture --replay FLOW PART OPERATION TORN SEED [OPERATION TORN]
  *   torture --replay FLOW PART chain 0 SEED
@@ -41,7 +41,7 @@ enum {
     PAIR_JOBS = 24,
     CABLE_JOBS = 24,    /* each with its share of the transactions */
     WHOLE_MINUTES = 60, /* what every cut takes, and the rest */
-    SILENCE_MS = 3000, /* the longest that the firmware waits for anything are 2 s */
+    SILENCE_MS = 3000,  /* the longest that the firmware waits for anything are 2 s */
     REQUESTS_AT_ONCE = 10000,
     FLOWS_MAX = 24,
     WORKERS_MAX = 8,
@@ -633,12 +633,11 @@ static void write_report(FILE *f, const struct shared *s, const struct options *
 
 static int usage(void)
 {
-    fputs(
-        "usage: torture [--minutes N] [--workers N] [--firmware FILE] [--full FILE] [--head FILE] "
-        "[--commit ID] [--report FILE]\n       torture --replay FLOW PART OPERATION TORN SEED "
-        "[OPERATION TORN]\n"
-        "       torture --replay FLOW PART chain 0 SEED\n"
-        "       torture --replay SESSION EVENT TRANSACTION SEED\n",
+    fputs("usage: torture [--minutes N] [--workers N] [--firmware FILE] [--head FILE] "
+          "[--commit ID] [--report FILE]\n       torture --replay FLOW PART OPERATION TORN SEED "
+          "[OPERATION TORN]\n"
+          "       torture --replay FLOW PART chain 0 SEED\n"
+          "       torture --replay SESSION EVENT TRANSACTION SEED\n",
         stderr);
     return 2;
 }
@@ -724,8 +723,6 @@ int main(int argc, char **argv)
             o.workers = (unsigned)atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--firmware") == 0)
             plain_bootloader = argv[i + 1];
-        else if (strcmp(argv[i], "--full") == 0)
-            full_bootloader = argv[i + 1];
         else if (strcmp(argv[i], "--head") == 0)
             head_bootloader = argv[i + 1];
         else if (strcmp(argv[i], "--commit") == 0)
