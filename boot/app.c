@@ -5,10 +5,12 @@
  * The host is shown what it wrote: the reset vector in word 1, although the stub's stands there;
  * 0xFF in a page that it erased, although the erase waits. An erase is only noted. What is written
  * gathers in RAM, a page at a time, and goes to flash when the page is full, another one is begun or
- * the download is finished; what is in flash already is not written again. Before the first change the
- * journal's record is zeroed, after the last one a new record is programmed: in between the board
- * starts into DFU. (In the head layout the record is the first two words at APP_START: they are shown, too,
- * as they were written, and kept back until everything else stands.)
+ * the download is finished; what is in flash already is not written again. A page that is written is erased first, also
+ * if it reads blank: a cut that nobody remembers may have left it so. A new chip's are believed.
+ *
+ * Before the first change the journal's record is zeroed, after the last one a new record is programmed: in between the
+ * board starts into DFU. (In the head layout the record is the first two words at APP_START: they are shown, too, as they
+ * were written, and kept back until everything else stands.)
  */
 #include "boot.h"
 
@@ -113,7 +115,7 @@ static void close_page(void)
     for (uint32_t at = 0; at < S->page_size; at += 2) {
         int was = *(signed_half *)(page + at), want = *(signed_half *)(void *)(S->page + at);
         if (want != was)
-            needs |= want && was != -1 ? CHANGE | ERASE : CHANGE;
+            needs |= (was & S->blank) != -1 ? CHANGE | ERASE : CHANGE;
     }
     if (needs)
         invalidate();

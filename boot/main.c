@@ -138,6 +138,8 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
     S->end = S->stub + S->page_size;
     uint32_t journal = journal_of(S->stub);
     S->app_end = journal;
+    int blank = *(const volatile int *)journal;
+    S->blank = blank;
 #endif
     if (WITH_RAM) {
         uint32_t ram_end = find_ram_end();
@@ -156,7 +158,7 @@ __attribute__((section(".proper.entry"), used)) _Noreturn void dfu_main(const st
     } else {
 #else
         S->base = (uint32_t)record_vectors(r);
-    } else if (*(const volatile uint32_t *)journal != 0xFFFFFFFF) { /* not the first time */
+    } else if (blank != -1) { /* not the first time */
 #endif
         for (int i = PAGES_MAX - 1; i >= 0; i--)
             S->pages[i] = SUSPECT;

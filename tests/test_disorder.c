@@ -184,6 +184,35 @@ static void a_mass_erase_takes_what_only_reads_blank(const struct bootloader *on
 PROMISE(disorder, tail, "bluepill-tail", a_mass_erase_takes_what_only_reads_blank)
 PROMISE(disorder, head, "bluepill-head", a_mass_erase_takes_what_only_reads_blank)
 
+/* The next firmware is a small one that does not reach that page, and is complete; so nobody remembers the cut when, days
+ * later, a larger one comes. */
+static void later_firmware_does_not_stand_on_what_only_reads_blank(const struct bootloader *on)
+{
+    struct app small = app_build(2048, 9, 0), large = app_build(CHUNKS * XFER, 11, 0);
+    unsigned met = 0;
+
+    (void)on;
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        uint32_t page;
+        struct host h = with_a_page_that_reads_blank(seed, &page);
+        cr_expect(flash_application(&h, &small));
+        check_leaves(&h, &small);
+        power_cycle(h.board);
+        cr_assert(hears(h.board, small.tag, 100));
+        met += reads_blank(h.board, page, XFER) && undecided(h.board, page, XFER);
+        cr_assert(press_reset(&h));
+        cr_expect(flash_application(&h, &large));
+        check_leaves(&h, &large);
+        cr_expect_not(undecided(h.board, page, XFER), "seed %llu", (unsigned long long)seed);
+        board_free(h.board);
+    }
+    cr_expect_geq(met, 1, "no page that reads blank");
+    app_free(&small);
+    app_free(&large);
+}
+PROMISE(disorder, tail, "bluepill-tail", later_firmware_does_not_stand_on_what_only_reads_blank)
+PROMISE(disorder, head, "bluepill-head", later_firmware_does_not_stand_on_what_only_reads_blank)
+
 /* The journal was full, and power failed over its erase: no record may stand on such cells. */
 Test(disorder, a_journal_that_only_reads_blank_is_erased, .timeout = 60)
 {
