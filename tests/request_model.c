@@ -259,12 +259,18 @@ static struct verdict get_descriptor(
     }
 }
 
+/* Bit 7 of an endpoint is its direction; that an interface's is not looked at either is a named deviation
+ * (DESIGN.md). */
+static bool is_number_0(const struct request *r)
+{
+    return !(r->wIndex & 0x7F);
+}
+
 /* GET_STATUS: device, the one interface, the one endpoint (§9.4.5). */
 static struct verdict get_status(enum dfu_state state, const struct request *r)
 {
-    unsigned recipient = r->bmRequestType & 31, index = r->wIndex & 0xFF;
-    bool there =
-        recipient == 0 || (recipient == 1 && index == 0) || (recipient == 2 && (index & 0x7F) == 0);
+    unsigned recipient = r->bmRequestType & 31;
+    bool there = recipient == 0 || (recipient <= 2 && is_number_0(r));
 
     return there ? data(r, IN(state), 2, 2) : refused(IN(state));
 }
@@ -272,7 +278,7 @@ static struct verdict get_status(enum dfu_state state, const struct request *r)
 /* Features: only a halt of endpoint 0 may be had (§9.4.5: "neither required nor recommended"). */
 static struct verdict feature(enum dfu_state state, const struct request *r)
 {
-    bool halt = (r->bmRequestType & 31) == 2 && r->wValue == ENDPOINT_HALT && !(r->wIndex & 0x7F);
+    bool halt = (r->bmRequestType & 31) == 2 && r->wValue == ENDPOINT_HALT && is_number_0(r);
 
     return halt ? either(taken(IN(state)), refused(IN(state))) : refused(IN(state));
 }
@@ -336,13 +342,13 @@ static struct verdict standard_request(
     case 0x8100 | GET_INTERFACE:
         wIndex = r->wIndex & 0xFF;
         wLength = 1;
-        v = wIndex ? refused(same) : data(r, same, 1, 1);
+        v = is_number_0(r) ? data(r, same, 1, 1) : refused(same);
         break;
     case 0x0100 | SET_INTERFACE:
         wValue = r->wValue;
         wIndex = r->wIndex & 0xFF;
         wLength = 0;
-        v = wIndex || wValue ? refused(same) : session(state);
+        v = is_number_0(r) && !wValue ? session(state) : refused(same);
         break;
     default: /* SET_DESCRIPTOR is optional, SYNCH_FRAME needs an isochronous endpoint */
         return v;
