@@ -112,6 +112,7 @@ static void close_page(void)
     enum { CHANGE = 1, ERASE = 2 };                         /* SUSPECT: so it is erased */
     unsigned needs = *mark & SUSPECT;
     *mark = 0;
+    /* What reads blank is believed of a new chip only: else S->blank is not -1, and & with it never gives -1. */
     for (uint32_t at = 0; at < S->page_size; at += 2) {
         int was = *(signed_half *)(page + at), want = *(signed_half *)(void *)(S->page + at);
         if (want != was)

@@ -92,7 +92,7 @@ struct state { /* what is used most stands first: short offsets make short instr
     uint32_t end;     /* of flash */
     uint32_t app_end; /* of what may be the application's; behind it is the bootloader */
     uint32_t ram_end;
-    int blank;      /* -1: the chip is new, what reads blank is; else never -1: see close_page() */
+    int blank; /* the journal's first word. -1: the chip is new, what reads blank is so (app.c) */
     uint32_t open;  /* the page that page[] is; 0: none */
     uint32_t reset; /* the reset vector of the image at APP_START; even: there is none */
     uint32_t sp;    /* and its stack pointer (head layout) */

@@ -47,7 +47,7 @@ $B/firmware/%-tail.elf: $B/boot/%/stub.o $B/boot/%/proper.o boot/link.ld
 	@echo link $@
 	@sum=0; for pass in 1 2; do \
 	    $(ARM)gcc $(FWFLAGS) $(FWLINK) -T boot/link.ld -Wl,--defsym=proper_size=$(call PROPER_KB,$*)K \
-		        -Wl,--defsym=proper_sum=$$sum -Wl,-Map=$(@:.elf=.map) $(filter %.o,$^) -o $@ && \
+	        -Wl,--defsym=proper_sum=$$sum -Wl,-Map=$(@:.elf=.map) $(filter %.o,$^) -o $@ && \
 	    $(ARM)objcopy -O binary $@ $(@:.elf=.bin) || exit; \
 	    sum=$$(tail -c +1025 $(@:.elf=.bin) | od -An -v -tu4 -w4 | \
 	        awk '{ sum = (sum + $$1) % 4294967296 } END { printf "%.0f", sum }'); \

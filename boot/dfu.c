@@ -98,7 +98,9 @@ static void execute(void)
 }
 
 /* Finishing goes on for a page; then the host is heard again. dfuDNBUSY ends here, when the host has been told,
- * not when it asks: a GETSTATUS that comes twice, because its acknowledgement was lost, is answered the same. */
+ * not when it asks: a GETSTATUS that comes twice, because its acknowledgement was lost, is answered the same. An error
+ * tears the download, for hosts that clear it and say that they are done; but not the refusal of a request, such as
+ * UPLOAD behind a whole download: nothing is missing then. */
 void dfu_work(void)
 {
     if (S->finishing)
@@ -199,7 +201,7 @@ int dfu_request(void)
         S->wBlockNum = S->setup.wValue;
         S->length = (uint16_t)size;
         if (size) {
-            S->leaving = 0;     /* it goes on after all */
+            S->leaving = 0;     /* of a host killed behind its leave: this one wants more */
             return USB_RECEIVE; /* dfuDNLOAD-SYNC when it has come: usb.c */
         }
         app_finish(S->pointer);
